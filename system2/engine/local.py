@@ -1,0 +1,191 @@
+"""The policy that runs here: a checkpoint, decoded in batches.
+
+schedule -> forward -> choose: waiting prompts are prefilled together (each once, whatever the
+number of its draws), finished rows leave at once and waiting ones take their place. Results do
+not depend on what else is in the batch. Compare `transformers` generate, which computes
+finished rows to the end and needs one set of sampling parameters for a batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from system2.core import Completion, FinishReason, SampleRequest, SamplingParams, Tokens, UserError
+from system2.engine import sampling
+from system2.engine.model import LanguageModel
+from system2.engine.session import Guide, Session
+from system2.engine.tokenizer import Tokenizer, load_tokenizer
+from system2.engine.weights import DTYPES, find_checkpoint, load_model
+
+
+@dataclass(slots=True)
+class _Draw:
+    """One completion under way: draw `i` of prefix `p` of request `r`."""
+
+    r: int
+    p: int
+    i: int
+    prefix: Tokens
+    params: SamplingParams
+    max_tokens: int
+    uniforms: Tensor
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class LocalPolicy:
+    """A checkpoint as a `Policy`; `guide` adjusts its next-token logits (LLM2).
+
+    `max_rows` rows are decoded at a time. `positions_computed` counts the positions run
+    through the model since it was made; `on_progress` is called with the number of
+    completions done and their total.
+    """
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    guide: Guide | None = None
+    max_rows: int = 64
+    positions_computed: int = 0
+    on_progress: Callable[[int, int], None] | None = None
+
+    @torch.inference_mode()
+    def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
+        """Return completions `[r][p][i]`.
+
+        Raises: `UserError` where a prefix leaves no room in the model's positions.
+        """
+        results: list[list[list[Completion | None]]] = [
+            [[None] * request.n for _ in request.prefixes] for request in requests
+        ]
+        # longest first: a late long row would be decoded alone
+        waiting = sorted(self._draws(requests), key=lambda d: (-len(d.prefix), d.r, d.p, d.i))
+        total = len(waiting)
+        session = Session(self.model, self.guide)
+        live: list[_Draw] = []
+        while waiting or live:
+            if waiting and len(live) <= self.max_rows // 2:
+                live += self._admit(session, waiting, self.max_rows - len(live))
+            live = self._step(session, live, results)
+            if self.on_progress is not None:
+                self.on_progress(total - len(waiting) - len(live), total)
+        self.positions_computed += session.positions_computed
+        return [[[c for c in draws if c is not None] for draws in row] for row in results]
+
+    def _draws(self, requests: Sequence[SampleRequest]) -> list[_Draw]:
+        """Return one draw a completion asked for."""
+        limit, vocab = self.model.config.max_positions, self.model.config.vocab_size
+        draws: list[_Draw] = []
+        for r, request in enumerate(requests):
+            for p, prefix in enumerate(request.prefixes):
+                if not 0 < len(prefix) < limit:
+                    raise UserError(
+                        f"a prefix of {len(prefix)} tokens does not fit the model's {limit}"
+                        " positions (at least 1, and room for one more)"
+                    )
+                if not all(0 <= token < vocab for token in prefix):
+                    raise UserError(
+                        f"a prefix holds token {max(prefix)}; the model knows 0 to {vocab - 1}"
+                    )
+                room = min(request.params.max_tokens, limit - len(prefix))
+                for i in range(request.n):
+                    stream = sampling.uniforms(request.seed, p, i, room)
+                    draws.append(_Draw(r, p, i, prefix, request.params, room, stream))
+        return draws
+
+    def _admit(self, session: Session, waiting: list[_Draw], room: int) -> list[_Draw]:
+        """Move draws from waiting into the session, prefilling each distinct prefix once."""
+        newcomers = waiting[:room]
+        del waiting[:room]
+        prompts: list[Tokens] = []
+        copies: list[int] = []
+        for draw in newcomers:
+            if prompts and prompts[-1] == draw.prefix:
+                copies[-1] += 1
+            else:
+                prompts.append(draw.prefix)
+                copies.append(1)
+        session.admit(prompts, copies)
+        return newcomers
+
+    def _step(
+        self,
+        session: Session,
+        live: list[_Draw],
+        results: list[list[list[Completion | None]]],
+    ) -> list[_Draw]:
+        """Give every row one token; store and drop the rows that ended."""
+        logits = self.model.logits(session.hidden).float()
+        if session.guide is not None:
+            logits = session.guide.adjust(session, logits)
+        chosen, logprobs = self._choose(logits, live)
+        kept: list[int] = []
+        for row, (draw, token, logprob) in enumerate(
+            zip(live, chosen.tolist(), logprobs.tolist(), strict=True)
+        ):
+            draw.tokens.append(token)
+            draw.logprobs.append(logprob)
+            reason = self._finish_reason(draw)
+            if reason is None:
+                kept.append(row)
+            else:
+                results[draw.r][draw.p][draw.i] = Completion(
+                    tuple(draw.tokens), tuple(draw.logprobs), reason
+                )
+        rows = torch.tensor(kept, dtype=torch.long, device=session.device)
+        if session.guide is not None and kept:
+            session.guide.advance(session, chosen, rows)
+            return [live[row] for row in kept]
+        if len(kept) < len(live):
+            session.take(rows)
+        if kept:
+            session.append(chosen[rows])
+        return [live[row] for row in kept]
+
+    def _choose(self, logits: Tensor, live: Sequence[_Draw]) -> tuple[Tensor, Tensor]:
+        """Choose a token a row under its own parameters."""
+        device, params = logits.device, [draw.params for draw in live]
+        temperature = torch.tensor([p.temperature for p in params], device=device)
+        if any(p.top_p < 1 or p.top_k for p in params):
+            warm = torch.where(temperature == 0, 1.0, temperature)[:, None]
+            top_p = torch.tensor([p.top_p for p in params], device=device)
+            top_k = torch.tensor([p.top_k for p in params], device=device)
+            logits = sampling.truncate(logits / warm, top_p, top_k) * warm
+        uniform = torch.stack([draw.uniforms[len(draw.tokens)] for draw in live])
+        return sampling.choose(logits, temperature, uniform.to(device))
+
+    def _finish_reason(self, draw: _Draw) -> FinishReason | None:
+        """Return why a draw ends with its last token, None where it goes on."""
+        if draw.tokens[-1] in self.tokenizer.eos:
+            return "eos"
+        if draw.params.stop:
+            longest = max(map(len, draw.params.stop))
+            tail = self.tokenizer.decode(draw.tokens[-longest - 1 :])
+            if any(text in tail for text in draw.params.stop):
+                return "stop"
+        return "length" if len(draw.tokens) == draw.max_tokens else None
+
+
+def load_policy(
+    name: str, *, dtype: str | None = None, device: str | None = None, max_rows: int = 64
+) -> LocalPolicy:
+    """Load the policy called `tiny`, a checkpoint folder or `hub:NAME`.
+
+    `device` None: a GPU where there is one, else the CPU; `dtype` None: bfloat16 on a GPU,
+    float32 on a CPU (bfloat16 is 2.5 to 4 times slower there without AMX).
+    """
+    folder = find_checkpoint(name)
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = DTYPES[dtype] if dtype else DTYPES["float32" if where.type == "cpu" else "bfloat16"]
+    model = load_model(folder, dtype=kind, device=where)
+    tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise UserError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model only "
+            f"{model.config.vocab_size}: they do not belong together"
+        )
+    return LocalPolicy(model, tokenizer, max_rows=max_rows)
+
+

@@ -1,0 +1,78 @@
+"""Choosing the next token from logits: pure functions over a batch of rows.
+
+Every row brings its own uniform number, drawn from a stream seeded by its request, prefix and
+draw alone, so what else is in the batch changes nothing.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from system2.core import derive_seed
+
+
+def uniforms(seed: int, prefix: int, draw: int, count: int) -> Float[Tensor, "count"]:
+    """Return the uniform numbers in [0, 1) of one draw, one a token (float64)."""
+    key = derive_seed("draw", seed, prefix, draw)
+    return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).random(count))
+
+
+def plausible(
+    logits: Float[Tensor, "batch vocab"], alpha: float
+) -> Bool[Tensor, "batch vocab"]:
+    """Return LLM2's plausible set V: tokens with p >= alpha * max p (arXiv 2412.20372, 3.1).
+
+    alpha in [0, 1]; 1 leaves the most probable token (and its exact ties), 0 leaves all.
+    """
+    top = logits.max(dim=-1, keepdim=True).values
+    if alpha == 0:
+        return torch.ones_like(logits, dtype=torch.bool)
+    return logits >= top + float(np.log(alpha))
+
+
+def truncate(
+    logits: Float[Tensor, "batch vocab"],
+    top_p: Float[Tensor, "batch"],
+    top_k: Int[Tensor, "batch"],
+) -> Float[Tensor, "batch vocab"]:
+    """Set to -inf what lies outside the `top_k` tokens (0: no limit) or the `top_p` nucleus.
+
+    The nucleus is the smallest set of most probable tokens whose probability reaches
+    `top_p`; it always holds one. Equal logits are ordered by token id.
+    """
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+    probabilities = ordered.softmax(dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities
+    rank = torch.arange(logits.shape[-1], device=logits.device)[None]
+    limit = torch.where(top_k > 0, top_k, logits.shape[-1])[:, None]
+    is_out = (rank >= limit) | ((before >= top_p[:, None]) & (rank > 0) & (top_p[:, None] < 1))
+    return torch.full_like(logits, -torch.inf).scatter(
+        1, order, ordered.masked_fill(is_out, -torch.inf)
+    )
+
+
+def choose(
+    logits: Float[Tensor, "batch vocab"],
+    temperature: Float[Tensor, "batch"],
+    uniform: Float[Tensor, "batch"],
+) -> tuple[Int[Tensor, "batch"], Float[Tensor, "batch"]]:
+    """Choose a token a row; return it with its log-probability (nats).
+
+    Temperature 0 takes the most probable token, the lowest id among equals, and reports its
+    log-probability at temperature 1. Otherwise the token is where the cumulative
+    distribution passes the row's uniform number.
+    """
+    is_greedy = temperature == 0
+    scaled = logits.float() / torch.where(is_greedy, 1.0, temperature)[:, None]
+    logprobs = scaled.log_softmax(dim=-1)
+    best = logits.argmax(dim=-1)
+    if bool(is_greedy.all()):
+        return best, logprobs.gather(1, best[:, None])[:, 0]
+    cumulative = logprobs.double().exp().cumsum(dim=-1)
+    target = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
+    drawn = torch.searchsorted(cumulative, target, right=True)[:, 0]
+    # rounding at the very end of the distribution may pass it: stay on the last possible token
+    last = (logprobs > -torch.inf).long().cumsum(dim=-1).argmax(dim=-1)
+    tokens = torch.where(is_greedy, best, torch.minimum(drawn, last))
+    return tokens, logprobs.gather(1, tokens[:, None])[:, 0]

@@ -1,0 +1,198 @@
+"""A batch of rows being decoded: one cache, one length a row, one forward for all.
+
+Place in the flow: `local` schedules rows into a session; a `Guide` (LLM2's token verifiers,
+contrastive decoding, or none) may keep layers of its own in the session's cache and change
+the next token's logits. A candidate is a token tried at a row's next place; several may be
+run at once, and the accepted one's keys and values stay.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from system2.core import Tokens
+from system2.engine.cache import Cache, LayerCache, Window
+from system2.engine.model import LanguageModel
+
+
+class Guide(Protocol):
+    """What adjusts the next token's logits inside the engine's step.
+
+    `tap` is the policy layer whose input the guide reads (the number of layers: the last
+    layer's output, before the norm).
+    """
+
+    tap: int
+
+    def cache_shapes(self) -> list[tuple[int, int]]:
+        """Return (key heads, head size) of each layer that the guide keeps in the cache."""
+        ...
+
+    def read(
+        self,
+        session: "Session",
+        tokens: Int[Tensor, "batch time"],
+        tapped: Float[Tensor, "batch time size"],
+        window: Window,
+    ) -> Float[Tensor, "batch time own"] | None:
+        """Run the guide's own layers over tokens; return what `adjust` needs of each."""
+        ...
+
+    def adjust(
+        self, session: "Session", logits: Float[Tensor, "batch vocab"]
+    ) -> Float[Tensor, "batch vocab"]:
+        """Return adjusted logits of every row's next token; -inf is never chosen."""
+        ...
+
+    def advance(
+        self, session: "Session", chosen: Int[Tensor, "batch"], kept: Int[Tensor, "row"]
+    ) -> None:
+        """Append each row's chosen token, and keep the rows `kept` only."""
+        ...
+
+
+class Session:
+    """Rows in a cache, their lengths, and the hidden state from which each goes on.
+
+    `hidden[r]` is the policy's last hidden state of row r, `own[r]` what the guide's `read`
+    returned there; `positions_computed` counts the positions run through the policy.
+    """
+
+    def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
+        config = model.config
+        self.model, self.guide = model, guide
+        self.device = model.model.norm.weight.device
+        self.shapes = [(config.num_kv_heads, config.head_dim)] * config.num_layers
+        self.num_policy_layers = config.num_layers
+        if guide is not None:
+            self.shapes = self.shapes + guide.cache_shapes()
+        self.cache = self._new_cache(0, 0)
+        self.lengths = torch.zeros(0, dtype=torch.long, device=self.device)
+        self.hidden = torch.zeros(0, config.hidden_size, device=self.device)
+        self.own: Tensor | None = None
+        self.positions_computed = 0
+
+    def _new_cache(self, rows: int, slots: int) -> Cache:
+        dtype = self.model.model.norm.weight.dtype
+        return Cache(self.shapes, rows=rows, slots=slots, dtype=dtype, device=self.device)
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows are being decoded."""
+        return self.lengths.shape[0]
+
+    def admit(self, prompts: Sequence[Tokens], copies: Sequence[int]) -> None:
+        """Prefill prompts together, each once, and append `copies[i]` rows of prompt i."""
+        newcomer = Session(self.model, self.guide)
+        newcomer._prefill(prompts)
+        fan = torch.repeat_interleave(
+            torch.arange(len(prompts), device=self.device),
+            torch.tensor(copies, device=self.device),
+        )
+        newcomer.take(fan)
+        self.positions_computed += newcomer.positions_computed
+        if self.num_rows == 0:
+            newcomer.positions_computed = self.positions_computed
+            self.__dict__.update(newcomer.__dict__)
+            return
+        self.cache.join(newcomer.cache)
+        self.lengths = torch.cat((self.lengths, newcomer.lengths))
+        self.hidden = torch.cat((self.hidden, newcomer.hidden))
+        if self.own is not None and newcomer.own is not None:
+            self.own = torch.cat((self.own, newcomer.own))
+
+    def _prefill(self, prompts: Sequence[Tokens]) -> None:
+        """Run right-padded prompts into a fresh cache."""
+        width = max(map(len, prompts))
+        tokens = torch.zeros(len(prompts), width, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)] = torch.tensor(prompt)
+        tokens = tokens.to(self.device)
+        self.lengths = torch.tensor([len(p) for p in prompts], device=self.device)
+        self.cache = self._new_cache(len(prompts), width)
+        slots = torch.arange(width, device=self.device)[None].expand(len(prompts), width)
+        mask = (slots[:, None, :] <= slots[:, :, None]).expand(len(prompts), width, width)
+        window = Window(slots, mask, slots)
+        hidden, own = self.run(tokens, window)
+        last = (torch.arange(len(prompts), device=self.device), self.lengths - 1)
+        self.hidden = hidden[last]
+        self.own = own[last] if own is not None else None
+        self.positions_computed = int(self.lengths.sum())
+
+    def take(self, rows: Int[Tensor, "row"]) -> None:
+        """Keep the given rows, in that order; a row may be taken many times."""
+        self.cache.take(rows)
+        self.lengths, self.hidden = self.lengths[rows], self.hidden[rows]
+        if self.own is not None:
+            self.own = self.own[rows]
+
+    def run(
+        self, tokens: Int[Tensor, "batch time"], window: Window, *, is_read: bool = True
+    ) -> tuple[Float[Tensor, "batch time size"], Float[Tensor, "batch time own"] | None]:
+        """Run the policy, and the guide's own layers, over tokens at a window."""
+        model, top = self.model, self.num_policy_layers
+        tap = self.guide.tap if self.guide is not None else top
+        caches = self.cache.layers
+        tapped = model.run_layers(model.model.embed_tokens(tokens), 0, tap, window, caches[:tap])
+        x = model.run_layers(tapped, tap, top, window, caches[tap:top]) if tap < top else tapped
+        own = None
+        if self.guide is not None and is_read:
+            own = self.guide.read(self, tokens, tapped, window)
+        return model.model.norm(x), own
+
+    @property
+    def guide_caches(self) -> list[LayerCache]:
+        """The cache's layers that belong to the guide."""
+        return self.cache.layers[self.num_policy_layers :]
+
+    def next_window(self) -> Window:
+        """Return where one more token of every row stands."""
+        longest = int(self.lengths.max()) + 1
+        self.cache.reserve(-(-longest // 32) * 32)
+        keys = torch.arange(longest, device=self.device)
+        mask = keys[None, None, :] <= self.lengths[:, None, None]
+        return Window(self.lengths[:, None], mask, self.lengths[:, None])
+
+    def candidate_window(
+        self, rows: Int[Tensor, "candidate"], ranks: Int[Tensor, "candidate"]
+    ) -> Window:
+        """Return where candidates stand: number `ranks[n]` of its row, for the row's next place.
+
+        A candidate sees its row's past and itself, not its rivals.
+        """
+        lengths = self.lengths[rows]
+        slots = lengths + ranks
+        longest = int(slots.max()) + 1
+        self.cache.reserve(-(-longest // 32) * 32)
+        keys = torch.arange(longest, device=self.device)
+        mask = (keys < lengths[:, None]) | (keys == slots[:, None])
+        return Window(lengths[:, None], mask[:, None], slots[:, None], rows)
+
+    def append(self, chosen: Int[Tensor, "batch"], *, is_read: bool = True) -> None:
+        """Run one token of every row and go on from it.
+
+        `is_read` False: the guide's layers hold this token already.
+        """
+        hidden, own = self.run(chosen[:, None], self.next_window(), is_read=is_read)
+        self.hidden, self.own = hidden[:, 0], own[:, 0] if own is not None else None
+        self.lengths = self.lengths + 1
+        self.positions_computed += self.num_rows
+
+    def accept(
+        self,
+        ranks: Int[Tensor, "batch"],
+        hidden: Float[Tensor, "batch size"] | None = None,
+    ) -> None:
+        """Keep, of each row's candidates, number `ranks[r]`: its keys move to the row's end.
+
+        With `hidden`, the candidates ran through the policy too: rows go on from there.
+        """
+        own_only = hidden is None
+        first = self.num_policy_layers if own_only else 0
+        self.cache.move(self.lengths + ranks, self.lengths, first_layer=first)
+        if hidden is not None:
+            self.hidden = hidden
+            self.lengths = self.lengths + 1

@@ -1,0 +1,212 @@
+"""Text to tokens and back, and conversations to prompts, for any checkpoint folder.
+
+A thin wrapper over the `tokenizers` library (the one that `transformers` wraps), so that
+nothing heavy is imported. Chat templates are untrusted programs: they run in Jinja's immutable
+sandbox, with the same functions that `transformers` offers them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from system2.core import Tokens, UserError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""What belongs to the tokenizer in a checkpoint folder; saving a model copies these along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A tokenizer with its special tokens and chat template.
+
+    `eos` are the ids that end a completion; `folder` is where it was read from.
+    """
+
+    rust: RustTokenizer
+    bos: int | None
+    eos: frozenset[int]
+    pad: int
+    chat_template: str | None
+    special_texts: Mapping[str, str]
+    folder: Path
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens counted."""
+        return self.rust.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> Tokens:
+        """Return the tokens of a text; nothing is added to it.
+
+        Texts of special tokens inside it do become those tokens: only the chat template's
+        output may hold them, see `render`.
+        """
+        return tuple(self.rust.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: Sequence[int], *, with_special: bool = False) -> str:
+        """Return the text of tokens; special tokens are left out unless asked for."""
+        return self.rust.decode(list(tokens), skip_special_tokens=not with_special)
+
+    def token_text(self, token: int) -> str:
+        """Return one token as its vocabulary writes it."""
+        return self.rust.id_to_token(token) or f"<{token}>"
+
+    def render(
+        self, messages: Sequence[Mapping[str, str]], *, has_generation_prompt: bool = False
+    ) -> Tokens:
+        """Return the tokens of a conversation under the chat template.
+
+        Raises: `UserError` where there is no template, or it refuses the messages.
+        """
+        return self.encode(self.render_text(messages, has_generation_prompt=has_generation_prompt))
+
+    def render_text(
+        self, messages: Sequence[Mapping[str, str]], *, has_generation_prompt: bool = False
+    ) -> str:
+        """Return a conversation under the chat template as text.
+
+        Texts of special tokens inside the messages are broken up first (a zero-width joiner
+        after the first character): a problem's text must not be able to end its own turn.
+        """
+        import jinja2
+
+        if self.chat_template is None:
+            raise UserError(
+                f"{self.folder}: the tokenizer has no chat template; "
+                "add chat_template.jinja to the folder"
+            )
+        safe = [{**m, "content": self._without_specials(m["content"])} for m in messages]
+        try:
+            template = _jinja_environment().from_string(self.chat_template)
+            return template.render(
+                messages=safe, add_generation_prompt=has_generation_prompt, **self.special_texts
+            )
+        except jinja2.TemplateError as error:
+            raise UserError(f"{self.folder}: the chat template fails: {error}") from error
+
+    def prompt(self, text: str) -> Tokens:
+        """Return the tokens that ask for a reply to `text` as the user's one message."""
+        return self.render([{"role": "user", "content": text}], has_generation_prompt=True)
+
+    def _without_specials(self, text: str) -> str:
+        for added in self.rust.get_added_tokens_decoder().values():
+            if added.special and added.content in text:
+                text = text.replace(added.content, added.content[0] + "\u2060" + added.content[1:])
+        return text
+
+
+def load_tokenizer(folder: Path, *, chat_template: str | None = None) -> Tokenizer:
+    """Read the tokenizer of a checkpoint folder; `chat_template` replaces the folder's own.
+
+    Raises: `UserError` that names the file which is missing or broken.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: tokenizer.json is missing; save the tokenizer in the fast format "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(...))"
+        )
+    try:
+        rust = RustTokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{path}: not a tokenizer: {error}") from error
+    config = read_json(folder / "tokenizer_config.json", default={})
+    texts = _special_texts(config)
+    bos = rust.token_to_id(texts["bos_token"]) if "bos_token" in texts else None
+    eos = _end_tokens(folder, rust, texts)
+    pad = rust.token_to_id(texts["pad_token"]) if "pad_token" in texts else None
+    template = chat_template or _template_of(folder, config)
+    return Tokenizer(
+        rust, bos, eos, pad if pad is not None else min(eos, default=0), template, texts, folder
+    )
+
+
+def read_json(path: Path, *, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the JSON object in a file; a missing file gives `default` where there is one.
+
+    Raises: `UserError` that names the file.
+    """
+    if not path.is_file():
+        if default is None:
+            raise UserError(f"{path} is missing; the folder is not a Hugging Face checkpoint")
+        return dict(default)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds {type(value).__name__}, not a JSON object")
+    return value
+
+
+def _special_texts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the texts of the named special tokens (`bos_token`, `eos_token`, ...)."""
+    texts: dict[str, str] = {}
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
+        value = config.get(name)
+        if isinstance(value, Mapping):
+            value = value.get("content")
+        if isinstance(value, str):
+            texts[name] = value
+    return texts
+
+
+def _end_tokens(folder: Path, rust: RustTokenizer, texts: Mapping[str, str]) -> frozenset[int]:
+    """Return every id that ends a completion: generation_config's, config's, the tokenizer's."""
+    ends: set[int] = set()
+    for name in ("generation_config.json", "config.json"):
+        value = read_json(folder / name, default={}).get("eos_token_id")
+        ids = value if isinstance(value, list) else [value]
+        ends.update(i for i in ids if isinstance(i, int))
+    own = rust.token_to_id(texts["eos_token"]) if "eos_token" in texts else None
+    if own is not None:
+        ends.add(own)
+    return frozenset(ends)
+
+
+def _template_of(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return the chat template from its own file, else from tokenizer_config.json."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several named templates: the one called "default"
+        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _jinja_environment() -> Any:
+    """Return the sandbox in which chat templates run, as `transformers` sets it up."""
+    import datetime
+
+    import jinja2
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> str:
+        raise jinja2.TemplateError(message)
+
+    def to_json(value: object, indent: int | None = None) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
+    def now(pattern: str) -> str:
+        return datetime.datetime.now().strftime(pattern)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = now
+    return environment

@@ -1,0 +1,206 @@
+"""A pool of killable processes for the algebra that `answers` needs.
+
+math-verify limits its time by SIGALRM, which works in the main thread only and does not stop
+everything. Here the limit is the caller's patience: a worker that does not reply in time is
+killed and replaced, from any thread. Workers start lazily, are plain subprocesses (so the
+caller may be a daemonic child or a main module without a guard), and end with the caller.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from system2.core import UserError
+
+START_TIMEOUT_S = 120.0
+MAX_REQUEST_BYTES = 48_000
+MAX_WORKERS = 64
+
+
+class WorkerGone(Exception):
+    """The worker died or did not reply in time."""
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self) -> None:
+        root = str(Path(__file__).parents[2])
+        paths = [root, os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "system2.tasks.answers_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is the caller's to handle
+        )
+        self._left = b""
+
+    def greet(self) -> dict[str, Any]:
+        """Return what the worker says of itself once it is loaded."""
+        return self._read(START_TIMEOUT_S)
+
+    def ask(self, request: dict[str, Any], timeout_s: float) -> bool | None:
+        """Return the worker's reply. Raises: `WorkerGone`; the worker must then be dropped."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise WorkerGone from error
+        return self._read(timeout_s)
+
+    def _read(self, timeout_s: float) -> Any:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + timeout_s
+        descriptor = self._process.stdout.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while b"\n" not in self._left:
+            patience = deadline - time.monotonic()
+            if patience <= 0 or not poll.poll(patience * 1000):
+                raise WorkerGone
+            chunk = os.read(descriptor, 65_536)
+            if not chunk:
+                raise WorkerGone
+            self._left += chunk
+        line, self._left = self._left.split(b"\n", 1)
+        return json.loads(line)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._close()
+        self._process.wait()
+
+    def forget(self) -> None:
+        """Let go of a parent's worker in a forked child, without touching the process."""
+        self._close()
+        self._process.returncode = 0
+
+    def _close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+class Pool:
+    """At most `size` workers, each lent to one thread at a time."""
+
+    def __init__(self) -> None:
+        self._slots: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+        self._workers: set[Worker] = set()
+        self._lock = threading.Lock()
+        self._size = 0
+        self._missing = False
+
+    def grow(self, size: int) -> None:
+        """Allow at least `size` workers."""
+        with self._lock:
+            for _ in range(min(size, MAX_WORKERS) - self._size):
+                self._slots.put(None)
+                self._size += 1
+
+    def ask(self, request: dict[str, Any]) -> bool | None:
+        """Return a worker's reply; None where it was killed for its time or died."""
+        if self._missing or len(json.dumps(request)) > MAX_REQUEST_BYTES:
+            return None
+        worker = self._slots.get()
+        try:
+            worker = worker or self._start()
+            if worker is None:
+                return None
+            return worker.ask(request, request["timeout_s"])
+        except WorkerGone:
+            worker = self._drop(worker)
+            return None
+        except BaseException:  # an interrupted conversation: its reply would answer the next
+            worker = self._drop(worker)
+            raise
+        finally:
+            self._slots.put(worker)
+
+    def close(self) -> None:
+        """Kill all workers; new ones start when they are asked for."""
+        with self._lock:
+            workers, self._workers = self._workers, set()
+        for worker in workers:
+            worker.kill()
+
+    def forget(self) -> None:
+        """Let go of all workers in a forked child."""
+        for worker in self._workers:
+            worker.forget()
+
+    def _start(self) -> Worker | None:
+        worker = Worker()
+        with self._lock:
+            self._workers.add(worker)
+        try:
+            greeting = worker.greet()
+        except BaseException:
+            self._drop(worker)
+            raise
+        if "ready" in greeting:
+            return worker
+        self._drop(worker)
+        if "refused" in greeting:
+            raise UserError(
+                f"{greeting['refused']}, which flips verdicts; install 'math-verify[antlr4-13-2]'"
+            )
+        self._missing = True
+        warnings.warn(
+            f"answers that need algebra stay unjudged: {greeting['missing']}", stacklevel=4
+        )
+        return None
+
+    def _drop(self, worker: Worker | None) -> None:
+        if worker is not None:
+            with self._lock:
+                self._workers.discard(worker)
+            worker.kill()
+
+
+_pool = Pool()
+
+
+def ask_algebra(
+    prediction: str, gold: str, *, timeout_s: float, rounding_digits: int, workers: int
+) -> bool | None:
+    """Return the symbolic grade of two answers; None where it could not be had in time.
+
+    The time limit runs from the moment a ready worker has the request.
+    Raises: `UserError` where the installed antlr would flip verdicts.
+    """
+    _pool.grow(workers)
+    return _pool.ask(
+        {
+            "prediction": prediction,
+            "gold": gold,
+            "timeout_s": timeout_s,
+            "rounding_digits": rounding_digits,
+        }
+    )
+
+
+def _after_fork() -> None:
+    global _pool
+    _pool.forget()
+    _pool = Pool()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(lambda: _pool.close())

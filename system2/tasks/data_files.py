@@ -1,0 +1,138 @@
+"""Published problem sets as files: found on disk, else fetched from the hub, and split once.
+
+A set is looked for under the folder that the environment variable SYSTEM2_DATA names, else under
+`../shared/data` beside the working folder or this checkout; then on the Hugging Face hub.
+"""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from system2.core import SPLITS, Problem, Split, UserError, derive_seed
+from system2.tasks.splits import split_of
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of a set: its path under the data folder, and where the hub keeps the same rows.
+
+    `hub_files` is a glob of parquet files inside the dataset repository `hub`.
+    """
+
+    path: str
+    hub: str
+    hub_files: str
+
+
+def read_source(source: Source) -> tuple[Row, ...]:
+    """Return the rows of a source, from disk or else from the hub.
+
+    Raises: `UserError` on a broken file (naming the line), and where neither holds the set.
+    """
+    file = _local_file(source.path)
+    return _read_file(file) if file else _read_hub(source)
+
+
+def _local_file(path: str) -> Path | None:
+    """Return the file on disk; a folder named by SYSTEM2_DATA is then the only one searched."""
+    named = os.environ.get("SYSTEM2_DATA")
+    checkout = Path(__file__).resolve().parents[2]
+    beside = [folder.parent / "shared" / "data" for folder in (Path.cwd(), checkout)]
+    for folder in [Path(named)] if named else beside:
+        if (folder / path).is_file():
+            return folder / path
+    return None
+
+
+@lru_cache(maxsize=8)
+def _read_file(file: Path) -> tuple[Row, ...]:
+    """Return the rows of a JSON list or of a JSONL file."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        rows: list[Any] = json.loads(text) if file.suffix == ".json" else _read_lines(file, text)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise UserError(f"{file}: row {number} is no JSON object")
+    return tuple(rows)
+
+
+def _read_lines(file: Path, text: str) -> list[Any]:
+    rows: list[Any] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise UserError(f"{file}, line {number}: no valid JSON ({error.msg})") from error
+    return rows
+
+
+@lru_cache(maxsize=8)
+def _read_hub(source: Source) -> tuple[Row, ...]:
+    """Return the rows of a hub dataset's parquet files, fetched once into the hub's cache."""
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from pyarrow import parquet
+
+    try:
+        folder = snapshot_download(
+            source.hub, repo_type="dataset", allow_patterns=source.hub_files, etag_timeout=5
+        )
+        files = sorted(Path(folder).glob(source.hub_files))
+        if not files:
+            raise FileNotFoundError(f"no {source.hub_files} in {source.hub}")
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        raise UserError(
+            f"{source.path} is neither on disk nor to be had from the hub ({source.hub}): set "
+            f"SYSTEM2_DATA to the folder that holds it ({type(error).__name__})"
+        ) from error
+    rows = [row for file in files for row in parquet.read_table(file).to_pylist()]
+    return tuple(cast(list[Row], rows))
+
+
+def problem_id(task: str, prompt: str) -> str:
+    """Return an id that follows from the prompt, so that it is the same in every file."""
+    return f"{task}-{hashlib.blake2b(_content(prompt).encode(), digest_size=6).hexdigest()}"
+
+
+def _content(prompt: str) -> str:
+    """Return the prompt without white space, which differs between copies of a set."""
+    return "".join(prompt.split())
+
+
+def split_published(
+    split: Split, seed: int, train: Sequence[Problem], test: Sequence[Problem]
+) -> Iterator[Problem]:
+    """Yield one split of a set published in two parts; the seed shuffles (0: as published).
+
+    "test" is the published test part. "validation" is the tenth of the published training part
+    that `split_of` puts there, "train" the rest of it. A problem that recurs counts once, and
+    one that the test part holds too belongs to the test.
+    Raises: `UserError` on an unknown split.
+    """
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    held_out = {_content(problem.prompt): problem for problem in test}
+    if split == "test":
+        members = list(held_out.values())
+    else:
+        known = {_content(problem.prompt): problem for problem in train}
+        members = [
+            problem
+            for content, problem in known.items()
+            if content not in held_out
+            and (split_of(content) == "validation") == (split == "validation")
+        ]
+    if seed:
+        random.Random(derive_seed("published", split, "order", seed)).shuffle(members)
+    return iter(members)

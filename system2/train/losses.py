@@ -1,0 +1,40 @@
+"""Losses, as pure functions of a model and a batch: each is a SUM over the batch's targets.
+
+`fit` divides by the number of real targets of the whole step, so padding never weighs
+(LLM2's reference averages over padding: 0.371 instead of ln 2 for all-zero scores).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from system2.engine.model import LanguageModel
+from system2.train.batches import TextBatch
+
+
+def next_token_loss(model: LanguageModel, batch: TextBatch) -> Float[Tensor, ""]:
+    """Return the summed cross-entropy (nats) of the target tokens given what precedes them.
+
+    Logits are made at the target positions only.
+    """
+    hidden = model.hidden(batch.tokens)
+    wanted = batch.is_target[:, 1:]
+    logits = model.logits(hidden[:, :-1][wanted])
+    return functional.cross_entropy(
+        logits.float(), batch.tokens[:, 1:][wanted], reduction="sum"
+    )
+
+
+def pairwise_loss(
+    chosen: Float[Tensor, "pair"],
+    rejected: Float[Tensor, "pair"],
+    weights: Float[Tensor, "pair"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return LLM2's loss, summed: -log sigmoid(s+ - s-) a pair (nats), optionally weighted.
+
+    >>> float(pairwise_loss(torch.zeros(4), torch.zeros(4))) / 4  # ln 2, whatever the padding
+    0.6931...
+    """
+    losses = -functional.logsigmoid(chosen - rejected)
+    return (losses if weights is None else losses * weights).sum()

@@ -1,0 +1,1 @@
+"""Part of system2."""

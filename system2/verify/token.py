@@ -1,0 +1,301 @@
+"""Token verifiers (LLM2, arXiv 2412.20372): judge each plausible next token while decoding.
+
+s(x_<t, v) is a verifier's score of token v after a prefix; decoding takes
+z*[v] = z[v] + beta * s(x_<t, v) on the plausible set V_t = {v : z[v] >= max z + log alpha}.
+Three layouts of the verifier, one interface (`TokenVerifier.pair_scores` trains it,
+`VerifierGuide` decodes with it):
+
+- `separate`: a full second model, the paper's; a candidate is fed as a token and scored at its
+  own position.
+- `shared`: the policy's own trunk with the top k layers adapted and a scalar head; candidates
+  run through the trunk once, and the chosen one's hidden state already gives the next logits.
+- `vocab`: the top k layers adapted and a vocabulary head; the score of every token comes from
+  the state before it, so there are no candidate rows. The score is the difference to the
+  policy's own logits, zero before training.
+
+We differ from the reference (yc1999/LLM2 at 8be7f5d) where it errs: any batch size, greedy is
+greedy, the mean is over real pairs, no vocabulary logits in a scalar verifier, one cache.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from system2.core import UserError
+from system2.engine.cache import Window
+from system2.engine.model import LanguageModel
+from system2.engine.sampling import plausible
+from system2.engine.session import Session
+
+Layout: TypeAlias = Literal["separate", "shared", "vocab"]
+LAYOUTS: tuple[Layout, ...] = ("separate", "shared", "vocab")
+
+
+class TokenVerifier(nn.Module):
+    """A token verifier of one layout, over a frozen policy that is not among its parameters.
+
+    `num_adapted` of the policy's top layers are copied and trained (`separate`: all of them,
+    and the embeddings). Raises: `UserError` where there are not so many.
+    """
+
+    def __init__(self, policy: LanguageModel, layout: Layout, num_adapted: int) -> None:
+        super().__init__()
+        config = policy.config
+        if layout == "separate":
+            num_adapted = config.num_layers
+        if not 0 <= num_adapted <= config.num_layers:
+            raise UserError(
+                f"cannot adapt {num_adapted} layers: the policy has {config.num_layers}"
+            )
+        self.layout: Layout = layout
+        self.tap = config.num_layers - num_adapted
+        self._policy = (policy,)  # in a tuple, so that it is no submodule
+        self.embed = copy.deepcopy(policy.model.embed_tokens) if layout == "separate" else None
+        self.layers = copy.deepcopy(policy.model.layers[self.tap :])
+        self.norm = copy.deepcopy(policy.model.norm)
+        if layout == "vocab":
+            self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            with torch.no_grad():
+                _ = self.head.weight.copy_(policy.lm_head.weight)
+        else:
+            self.head = nn.Linear(config.hidden_size, 1, bias=False)
+            nn.init.zeros_(self.head.weight)
+        self.head.to(policy.model.norm.weight)
+        for parameter in self.parameters():
+            _ = parameter.requires_grad_(True)
+
+    @property
+    def policy(self) -> LanguageModel:
+        """The policy whose tokens (and, but for `separate`, hidden states) it judges."""
+        return self._policy[0]
+
+    @property
+    def num_adapted(self) -> int:
+        """How many of the policy's top layers it has copies of."""
+        return len(self.layers)
+
+    def states(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        tapped: Float[Tensor, "batch time size"],
+        window: Window | None,
+        session: Session | None = None,
+    ) -> Float[Tensor, "batch time size"]:
+        """Return its own normed hidden states, from the tokens or the policy's tapped layer."""
+        x = self.embed(tokens) if self.embed is not None else tapped
+        caches = session.guide_caches if session is not None else None
+        return self.norm(self.policy.run(self.layers, x, window, caches))
+
+    def pair_scores(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        window: Window,
+        chosen: Int[Tensor, "pair place"],
+        rejected: Int[Tensor, "pair place"],
+    ) -> tuple[Float[Tensor, "pair"], Float[Tensor, "pair"]]:
+        """Return the scores of each pair's tokens in a packed batch.
+
+        `chosen[j]` and `rejected[j]` are (row, column of the token, column of the last token
+        of its prefix). The policy itself is not trained.
+        """
+        policy = self.policy
+        with torch.no_grad():
+            tapped = policy.run_layers(policy.model.embed_tokens(tokens), 0, self.tap, window)
+        states = self.states(tokens, tapped, window)
+        if self.layout != "vocab":
+            scores = self.head(states)[..., 0].float()
+            return scores[chosen[:, 0], chosen[:, 1]], scores[rejected[:, 0], rejected[:, 1]]
+        with torch.no_grad():
+            top = policy.run_layers(tapped, self.tap, policy.config.num_layers, window)
+            final = policy.model.norm(top)
+        return tuple(
+            self._vocab_scores(
+                states[place[:, 0], place[:, 2]],
+                final[place[:, 0], place[:, 2]],
+                tokens[place[:, 0], place[:, 1]],
+            )
+            for place in (chosen, rejected)
+        )  # pyright: ignore[reportReturnType]  (a generator of two)
+
+    def _vocab_scores(
+        self, own: Tensor, hidden: Tensor, ids: Int[Tensor, "candidate"]
+    ) -> Float[Tensor, "candidate"]:
+        """Return verifier logit minus policy logit of one token a state."""
+        mine = (own * self.head.weight[ids]).sum(-1)
+        return (mine - (hidden * self.policy.lm_head.weight[ids]).sum(-1)).float()
+
+    def candidate_scores(
+        self, own: Float[Tensor, "candidate size"], logits: Tensor, ids: Int[Tensor, "candidate"]
+    ) -> Float[Tensor, "candidate"]:
+        """Return scores while decoding: from candidates' own states, or (`vocab`) from the
+        state before each and the policy's logit of it."""
+        if self.layout != "vocab":
+            return self.head(own)[:, 0].float()
+        return (own * self.head.weight[ids]).sum(-1).float() - logits
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """The plausible tokens of all rows, row by row: the n-th is `ids[n]` of row `rows[n]`."""
+
+    rows: Int[Tensor, "candidate"]
+    ids: Int[Tensor, "candidate"]
+    ranks: Int[Tensor, "candidate"]
+    hidden: Float[Tensor, "candidate size"] | None = None
+    own: Float[Tensor, "candidate size"] | None = None
+
+    def of(self, chosen: Int[Tensor, "batch"]) -> Int[Tensor, "batch"]:
+        """Return which candidate each row's chosen token is."""
+        found = (self.ids == chosen[self.rows]).nonzero()[:, 0]
+        if found.shape[0] != chosen.shape[0]:
+            raise ValueError("a chosen token lies outside its plausible set")
+        return found
+
+
+def candidates(logits: Float[Tensor, "batch vocab"], alpha: float) -> _Candidates:
+    """Return every row's plausible tokens."""
+    rows, ids = plausible(logits, alpha).nonzero(as_tuple=True)
+    starts = torch.searchsorted(rows, torch.arange(logits.shape[0], device=rows.device))
+    return _Candidates(rows, ids, torch.arange(rows.shape[0], device=rows.device) - starts[rows])
+
+
+@dataclass(slots=True)
+class VerifierGuide:
+    """Decode with a token verifier: z + beta * s on the plausible set of alpha."""
+
+    verifier: TokenVerifier
+    alpha: float = 0.1
+    beta: float = 0.25
+    _last: _Candidates | None = None
+
+    @property
+    def tap(self) -> int:
+        """The policy layer whose input it reads."""
+        return self.verifier.tap
+
+    def cache_shapes(self) -> list[tuple[int, int]]:
+        """Return one shape a layer of its own."""
+        config = self.verifier.policy.config
+        return [(config.num_kv_heads, config.head_dim)] * self.verifier.num_adapted
+
+    def read(
+        self, session: Session, tokens: Tensor, tapped: Tensor, window: Window
+    ) -> Float[Tensor, "batch time size"]:
+        """Return the verifier's own states at tokens."""
+        return self.verifier.states(tokens, tapped, window, session)
+
+    def adjust(
+        self, session: Session, logits: Float[Tensor, "batch vocab"]
+    ) -> Float[Tensor, "batch vocab"]:
+        """Return z + beta * s on each row's plausible set, -inf elsewhere."""
+        found = candidates(logits, self.alpha)
+        at = (found.rows, found.ids)
+        if self.verifier.layout == "vocab":
+            assert session.own is not None
+            own = session.own[found.rows]
+        else:
+            own = self._run(session, found)
+        scores = self.verifier.candidate_scores(own, logits[at], found.ids)
+        adjusted = torch.full_like(logits, -torch.inf)
+        adjusted[at] = logits[at] + self.beta * scores
+        self._last = found
+        return adjusted
+
+    def _run(self, session: Session, found: _Candidates) -> Float[Tensor, "candidate size"]:
+        """Run candidates through the verifier (and, for `shared`, the policy with it)."""
+        is_one_each = found.rows.shape[0] == session.num_rows
+        window = (
+            session.next_window()
+            if is_one_each
+            else session.candidate_window(found.rows, found.ranks)
+        )
+        tokens = found.ids[:, None]
+        if self.verifier.layout == "shared":
+            hidden, own = session.run(tokens, window)
+            session.positions_computed += tokens.shape[0]
+            assert own is not None
+            found.hidden, found.own = hidden[:, 0], own[:, 0]
+            return own[:, 0]
+        return self.verifier.states(tokens, tokens, window, session)[:, 0]
+
+    def advance(
+        self, session: Session, chosen: Int[Tensor, "batch"], kept: Int[Tensor, "row"]
+    ) -> None:
+        """Keep the chosen candidates' keys; run the chosen tokens where they were not run."""
+        found, self._last = self._last, None
+        assert found is not None, "adjust comes before advance"
+        if self.verifier.layout != "vocab":
+            which = found.of(chosen)
+            hidden = found.hidden[which] if found.hidden is not None else None
+            session.accept(found.ranks[which], hidden)
+        if kept.shape[0] < chosen.shape[0]:
+            session.take(kept)
+        if self.verifier.layout != "shared":
+            session.append(chosen[kept], is_read=self.verifier.layout == "vocab")
+
+
+@dataclass(slots=True)
+class PlausibleGuide:
+    """The plausible set alone: what LLM2 does without a verifier (beta = 0)."""
+
+    alpha: float = 0.1
+    tap: int = 0
+
+    def cache_shapes(self) -> list[tuple[int, int]]:
+        """Return nothing: it has no layers."""
+        return []
+
+    def read(self, session: Session, tokens: Tensor, tapped: Tensor, window: Window) -> None:
+        """Read nothing."""
+
+    def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
+        """Return the logits on each row's plausible set, -inf elsewhere."""
+        return logits.masked_fill(~plausible(logits, self.alpha), -torch.inf)
+
+    def advance(self, session: Session, chosen: Tensor, kept: Tensor) -> None:
+        """Append the chosen tokens of the kept rows."""
+        if kept.shape[0] < chosen.shape[0]:
+            session.take(kept)
+        session.append(chosen[kept])
+
+
+@dataclass(slots=True)
+class ContrastiveGuide:
+    """Contrastive decoding: (1 + gamma) z - gamma z_amateur on the plausible set.
+
+    O'Brien and Lewis, arXiv 2309.09117 (for reasoning); the amateur is a weaker model with
+    the same tokenizer. A baseline to compare LLM2 with.
+    """
+
+    amateur: LanguageModel
+    alpha: float = 0.1
+    gamma: float = 0.5
+    tap: int = 0
+
+    def cache_shapes(self) -> list[tuple[int, int]]:
+        """Return the amateur's layers."""
+        config = self.amateur.config
+        return [(config.num_kv_heads, config.head_dim)] * config.num_layers
+
+    def read(
+        self, session: Session, tokens: Tensor, tapped: Tensor, window: Window
+    ) -> Float[Tensor, "batch time amateur"]:
+        """Return the amateur's hidden states."""
+        return self.amateur.hidden(tokens, window, session.guide_caches)
+
+    def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
+        """Return the contrast on the plausible set, -inf elsewhere."""
+        assert session.own is not None
+        weaker = self.amateur.logits(session.own).float()
+        contrast = (1 + self.gamma) * logits - self.gamma * weaker
+        return contrast.masked_fill(~plausible(logits, self.alpha), -torch.inf)
+
+    def advance(self, session: Session, chosen: Tensor, kept: Tensor) -> None:
+        """Append the chosen tokens of the kept rows, to the amateur too."""
+        if kept.shape[0] < chosen.shape[0]:
+            session.take(kept)
+        session.append(chosen[kept])

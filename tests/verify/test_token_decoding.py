@@ -1,0 +1,199 @@
+"""Verified decoding: batched equals alone, cached equals uncached, switched off equals plain."""
+
+import copy
+import random
+
+import pytest
+import torch
+from system2.core import SampleRequest, SamplingParams, Tokens
+from system2.engine.local import LocalPolicy
+from system2.engine.model import LanguageModel, ModelConfig, initialise
+from system2.engine.sampling import plausible
+from system2.engine.tokenizer import Tokenizer
+from system2.verify.token import (
+    LAYOUTS,
+    ContrastiveGuide,
+    Layout,
+    PlausibleGuide,
+    TokenVerifier,
+    VerifierGuide,
+)
+
+CONFIG = ModelConfig(400, 32, 3, 4, 2, 8, 64)
+GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
+WARM = SamplingParams(max_tokens=24, temperature=1.0)
+
+
+def spread_model(seed: int) -> LanguageModel:
+    """A random model whose next-token distributions are neither flat nor certain."""
+    model = LanguageModel(CONFIG).eval()
+    initialise(model, seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and "embed" not in name:
+                _ = parameter.mul_(6)
+            elif "embed" in name:
+                _ = parameter.mul_(15)
+    return model
+
+
+def spread_verifier(policy: LanguageModel, layout: Layout) -> TokenVerifier:
+    verifier = TokenVerifier(policy, layout, num_adapted=2).eval()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in verifier.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            _ = parameter.add_(noise * (3.0 if parameter.shape[0] == 1 else 0.1))
+    return verifier
+
+
+@pytest.fixture(scope="module")
+def policy_model() -> LanguageModel:
+    return spread_model(0)
+
+
+@pytest.fixture(scope="module")
+def prompts() -> tuple[Tokens, ...]:
+    rng = random.Random(3)
+    return tuple(
+        tuple(rng.randrange(1, 370) for _ in range(rng.randrange(3, 15))) for _ in range(6)
+    )
+
+
+def sampled(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    guide: object,
+    request: SampleRequest,
+    max_rows: int = 64,
+) -> list[list[tuple[Tokens, tuple[float, ...]]]]:
+    policy = LocalPolicy(model, tokenizer, guide, max_rows=max_rows)  # pyright: ignore
+    return [[(c.tokens, c.logprobs) for c in row] for row in policy.sample([request])[0]]
+
+
+def naive_verified(
+    verifier: TokenVerifier, alpha: float, beta: float, prompt: Tokens, num_tokens: int, eos: set
+) -> Tokens:
+    """Greedy LLM2 by definition: no cache, one candidate at a time."""
+    policy, tokens = verifier.policy, list(prompt)
+    for _ in range(num_tokens):
+        with torch.inference_mode():
+            logits = policy(torch.tensor([tokens]))[0, -1]
+            allowed = plausible(logits[None], alpha)[0].nonzero()[:, 0].tolist()
+            values = {v: logits[v].item() + beta * score(verifier, tokens, v) for v in allowed}
+        tokens.append(max(values, key=values.__getitem__))
+        if tokens[-1] in eos:
+            break
+    return tuple(tokens[len(prompt) :])
+
+
+def score(verifier: TokenVerifier, prefix: list[int], candidate: int) -> float:
+    policy = verifier.policy
+    row = torch.tensor([prefix + [candidate]])
+    tapped = policy.run_layers(policy.model.embed_tokens(row), 0, verifier.tap)
+    states = verifier.states(row, tapped, None)[0]
+    if verifier.layout != "vocab":
+        return verifier.head(states[-1]).item()
+    base = policy(row)[0, -2, candidate]
+    return ((states[-2] * verifier.head.weight[candidate]).sum() - base).item()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_verified_greedy_equals_the_definition(
+    layout: Layout, policy_model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+) -> None:
+    verifier = spread_verifier(policy_model, layout)
+    guide = VerifierGuide(verifier, alpha=0.2, beta=0.7)
+    rows = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts, 1, GREEDY, 0))
+    plain = sampled(policy_model, small_tokenizer, None, SampleRequest(prompts, 1, GREEDY, 0))
+    changed = 0
+    for prompt, ((tokens, _),), ((plain_tokens, _),) in zip(prompts, rows, plain, strict=True):
+        assert tokens == naive_verified(
+            verifier, 0.2, 0.7, prompt, GREEDY.max_tokens, set(small_tokenizer.eos)
+        )
+        changed += tokens != plain_tokens
+    assert changed, "the verifier never mattered: this test would prove nothing"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("params", [GREEDY, WARM], ids=["greedy", "sampled"])
+def test_batched_equals_alone(
+    layout: Layout,
+    params: SamplingParams,
+    policy_model: LanguageModel,
+    prompts: tuple[Tokens, ...],
+    small_tokenizer: Tokenizer,
+) -> None:
+    guide = VerifierGuide(spread_verifier(policy_model, layout), alpha=0.1, beta=0.5)
+    together = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts, 3, params, 7))
+    few = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts, 3, params, 7), 4)
+    for one, other in zip(together, few, strict=True):
+        for (tokens, logprobs), (tokens_b, logprobs_b) in zip(one, other, strict=True):
+            assert tokens == tokens_b
+            assert logprobs == pytest.approx(logprobs_b, abs=1e-5)
+    alone = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts[:1], 3, params, 7), 1)
+    assert [t for t, _ in alone[0]] == [t for t, _ in together[0]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.5), (0.1, 0.0)])
+def test_switched_off_equals_plain_greedy(
+    layout: Layout,
+    alpha: float,
+    beta: float,
+    policy_model: LanguageModel,
+    prompts: tuple[Tokens, ...],
+    small_tokenizer: Tokenizer,
+) -> None:
+    guide = VerifierGuide(spread_verifier(policy_model, layout), alpha, beta)
+    request = SampleRequest(prompts, 1, GREEDY, 0)
+    guided = sampled(policy_model, small_tokenizer, guide, request)
+    plain = sampled(policy_model, small_tokenizer, None, request)
+    assert [[t for t, _ in row] for row in guided] == [[t for t, _ in row] for row in plain]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cached_scores_equal_uncached_also_after_skipped_verification(
+    layout: Layout, policy_model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+) -> None:
+    """alpha 0.5 leaves many places with one candidate: nothing to verify there."""
+    verifier = spread_verifier(policy_model, layout)
+    alpha, beta = 0.5, 0.6
+    guide = VerifierGuide(verifier, alpha, beta)
+    rows = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts, 1, GREEDY, 0))
+    places = skipped = 0
+    for prompt, ((tokens, logprobs),) in zip(prompts, rows, strict=True):
+        prefix = list(prompt)
+        for token, logprob in zip(tokens, logprobs, strict=True):
+            with torch.inference_mode():
+                logits = policy_model(torch.tensor([prefix]))[0, -1]
+                allowed = plausible(logits[None], alpha)[0].nonzero()[:, 0].tolist()
+                z = torch.tensor([logits[v] + beta * score(verifier, prefix, v) for v in allowed])
+            expected = z.log_softmax(0)[allowed.index(token)].item()
+            assert logprob == pytest.approx(expected, abs=1e-5)
+            places, skipped = places + 1, skipped + (len(allowed) == 1)
+            prefix.append(token)
+    assert 0 < skipped < places
+
+
+def test_plausible_guide_is_a_verifier_with_beta_zero(
+    policy_model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+) -> None:
+    request = SampleRequest(prompts, 2, WARM, 11)
+    verifier = VerifierGuide(spread_verifier(policy_model, "vocab"), 0.1, 0.0)
+    one = sampled(policy_model, small_tokenizer, PlausibleGuide(0.1), request)
+    other = sampled(policy_model, small_tokenizer, verifier, request)
+    assert [[t for t, _ in row] for row in one] == [[t for t, _ in row] for row in other]
+
+
+def test_contrast_with_itself_changes_nothing_and_with_another_does(
+    policy_model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+) -> None:
+    request = SampleRequest(prompts, 1, GREEDY, 0)
+    plain = sampled(policy_model, small_tokenizer, None, request)
+    itself = ContrastiveGuide(copy.deepcopy(policy_model))
+    other = ContrastiveGuide(spread_model(9), gamma=1.0)
+    same = sampled(policy_model, small_tokenizer, itself, request)
+    different = sampled(policy_model, small_tokenizer, other, request)
+    assert [[t for t, _ in r] for r in same] == [[t for t, _ in r] for r in plain]
+    assert [[t for t, _ in r] for r in different] != [[t for t, _ in r] for r in plain]
