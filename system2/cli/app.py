@@ -26,11 +26,17 @@ def build_app() -> "App":
     from cyclopts import App
 
     from system2.cli.grade import grade
+    from system2.cli.learn import explore, train
     from system2.cli.models import models
     from system2.cli.problems import problems
+    from system2.cli.solve import evaluate, solve
 
     commands = {
         "problems": problems,
+        "explore": explore,
+        "train": train,
+        "solve": solve,
+        "evaluate": evaluate,
         "grade": grade,
         "models": models,
     }

@@ -52,11 +52,11 @@ def grade(source: Path, /, *, out: Path, task: str | None = None, json: Json = F
     manifest = make_manifest("grade", {"task": task}, data=[source], versions=checker_versions())
     config = {"task": task, "data": manifest.data_hash, "versions": dict(manifest.versions)}
     with Journal(out, config) as journal:
-        done = len(journal)
+        done, counts = len(journal), Counter(row["grade"] for row in journal)
         verdicts = progress(check.judge(asked[done:]), "grading", total=len(rows), done=done)
         for row, verdict in zip(rows[done:], verdicts, strict=True):
             journal.append({**row, "grade": verdict})
-        counts = Counter(row["grade"] for row in journal)
+            counts[verdict] += 1
         write_manifest(out, manifest)
         journal.finish()
     right, wrong, unjudged = counts[True], counts[False], counts[None]

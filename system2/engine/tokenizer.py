@@ -8,6 +8,7 @@ sandbox, with the same functions that `transformers` offers them.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ TOKENIZER_FILES = (
 class Tokenizer:
     """A tokenizer with its special tokens and chat template.
 
-    `eos` are the ids that end a completion; `folder` is where it was read from.
+    `eos` are the ids that end a completion, `named_texts` the texts of `bos_token` and its
+    like, `special_texts` those of all special tokens; `folder` is where it was read from.
     """
 
     rust: RustTokenizer
@@ -37,7 +39,8 @@ class Tokenizer:
     eos: frozenset[int]
     pad: int
     chat_template: str | None
-    special_texts: Mapping[str, str]
+    named_texts: Mapping[str, str]
+    special_texts: tuple[str, ...]
     folder: Path
 
     @property
@@ -75,7 +78,7 @@ class Tokenizer:
     ) -> str:
         """Return a conversation under the chat template as text.
 
-        Texts of special tokens inside the messages are broken up first (a zero-width joiner
+        Texts of special tokens inside the messages are broken up first (a word joiner
         after the first character): a problem's text must not be able to end its own turn.
         """
         import jinja2
@@ -87,9 +90,8 @@ class Tokenizer:
             )
         safe = [{**m, "content": self._without_specials(m["content"])} for m in messages]
         try:
-            template = _jinja_environment().from_string(self.chat_template)
-            return template.render(
-                messages=safe, add_generation_prompt=has_generation_prompt, **self.special_texts
+            return _compiled(self.chat_template).render(
+                messages=safe, add_generation_prompt=has_generation_prompt, **self.named_texts
             )
         except jinja2.TemplateError as error:
             raise UserError(f"{self.folder}: the chat template fails: {error}") from error
@@ -99,9 +101,9 @@ class Tokenizer:
         return self.render([{"role": "user", "content": text}], has_generation_prompt=True)
 
     def _without_specials(self, text: str) -> str:
-        for added in self.rust.get_added_tokens_decoder().values():
-            if added.special and added.content in text:
-                text = text.replace(added.content, added.content[0] + "\u2060" + added.content[1:])
+        for special in self.special_texts:
+            if special in text:
+                text = text.replace(special, special[0] + "\u2060" + special[1:])
         return text
 
 
@@ -126,8 +128,16 @@ def load_tokenizer(folder: Path, *, chat_template: str | None = None) -> Tokeniz
     eos = _end_tokens(folder, rust, texts)
     pad = rust.token_to_id(texts["pad_token"]) if "pad_token" in texts else None
     template = chat_template or _template_of(folder, config)
+    added = rust.get_added_tokens_decoder().values()
     return Tokenizer(
-        rust, bos, eos, pad if pad is not None else min(eos, default=0), template, texts, folder
+        rust=rust,
+        bos=bos,
+        eos=eos,
+        pad=pad if pad is not None else min(eos, default=0),
+        chat_template=template,
+        named_texts=texts,
+        special_texts=tuple(token.content for token in added if token.special),
+        folder=folder,
     )
 
 
@@ -186,8 +196,9 @@ def _template_of(folder: Path, config: Mapping[str, Any]) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _jinja_environment() -> Any:
-    """Return the sandbox in which chat templates run, as `transformers` sets it up."""
+@lru_cache(maxsize=16)
+def _compiled(template: str) -> Any:
+    """Compile a chat template for Jinja's sandbox, set up as `transformers` does."""
     import datetime
 
     import jinja2
@@ -209,4 +220,4 @@ def _jinja_environment() -> Any:
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = now
-    return environment
+    return environment.from_string(template)

@@ -22,7 +22,7 @@ import numpy as np
 from system2.core import UserError, derive_seed
 from system2.evaluate.metrics import Floats, problem_means
 
-SUBSETS = 2_000
+SUBSETS = 1_000
 """Random subsets behind an expectation that is too large to work out exactly."""
 
 MAX_EXACT_SAMPLES = 64
@@ -98,7 +98,7 @@ def weighted_majority_at_k(
     """Return, for each k, the chance that the answer of most weight among k samples is right.
 
     As `majority_at_k`, with a vote of `weights_K[i]` (a verifier's value; None casts no vote).
-    Random: `subsets` subsets of the samples, the same ones for every weighting, by
+    Random: `subsets` subsets of the samples, the same ones for every problem and weighting, by
     `derive_seed(seed)`; so it is an estimate, except at k = all samples.
     """
     _check_ks(ks)
@@ -116,11 +116,9 @@ def weighted_majority_at_k(
     for row, answer in enumerate(heard_K):
         if answer is not None:
             is_vote[row, index[answer]] = 1.0
-    rng = np.random.default_rng(derive_seed("subsets", seed))
-    rank = rng.random((subsets, len(heard_K))).argsort(axis=1).argsort(axis=1)
     curve: list[float | None] = []
     for k in ks:
-        drawn = (rank < k).astype(np.float64)
+        drawn = _random_subsets(len(heard_K), k, subsets, seed)
         present = drawn @ is_vote > 0
         mass = np.where(present, drawn @ (is_vote * np.array(weights)[:, None]), -np.inf)
         winners = present & (mass >= mass.max(axis=1, keepdims=True, initial=-np.inf) - 1e-12)
@@ -180,6 +178,14 @@ def best_of_k(
             rest = below
         curve.append(_mix(mixture) if subsets else None)
     return curve
+
+
+@lru_cache(maxsize=32)
+def _random_subsets(num_samples: int, k: int, subsets: int, seed: int) -> Floats:
+    """Return rows of 0 and 1, `[subset][sample]`: which k samples each subset holds."""
+    rng = np.random.default_rng(derive_seed("subsets", seed))
+    rank = rng.random((subsets, num_samples)).argsort(axis=1).argsort(axis=1)
+    return (rank < k).astype(np.float64)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from system2.core import UserError, derive_seed
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+"""An array of any shape; its suffix or its docstring says which."""
 
 RESAMPLES = 10_000
 """Bootstrap resamples behind an interval: its ends then repeat to about a hundredth of it."""

@@ -8,7 +8,7 @@ Panels are narrow (`PANEL_WIDTH`), so that a phone shows them at nearly their na
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 PANEL_WIDTH = 430
@@ -29,16 +29,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A mark at `x` (> 0) of a line; marks of one `kind` share a shape."""
+    """A mark at `x` (> 0); marks of one `kind` share a shape, joined ones share their line."""
 
     x: float
     kind: str
     mark: Mark
+    is_joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points of one method in the order in which they are joined."""
+    """The points of one method, by x; the label stands beside the last."""
 
     label: str
     tone: str
@@ -106,11 +107,12 @@ def signed(value: float) -> str:
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return about `count` round numbers whose first and last enclose [low, high].
 
+    A span under 1 is divided as if it were 1, so that equal ends get ticks too.
+
     >>> nice_ticks(41.2, 78.0)
     [40.0, 50.0, 60.0, 70.0, 80.0]
     """
-    span = max(high - low, 1e-9)
-    rough = span / max(1, count - 1)
+    rough = max(high - low, 1.0) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = min((s * power for s in (1, 2, 2.5, 5, 10)), key=lambda s: abs(math.log(s / rough)))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -118,16 +120,14 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return the numbers 1, 2, 5 x 10^i whose first and last enclose [low, high], low > 0.
+    """Return the numbers 1, 2, 5 x 10^i within [low, high], where 0 < low <= high.
 
     >>> log_ticks(30, 900)
-    [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]
+    [50.0, 100.0, 200.0, 500.0]
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
-    first = max(i for i, step in enumerate(steps) if step <= low * (1 + 1e-9))
-    last = min((i for i, step in enumerate(steps) if step >= high), default=len(steps) - 1)
-    return steps[first : max(last, first + 1) + 1]
+    return [step for step in steps if low <= step <= high]
 
 
 # ---- figures
@@ -158,11 +158,11 @@ def dot_panel(
 def forest_panel(title: str, marks: Sequence[Mark], ticks: Sequence[float], axis: str) -> str:
     """Draw differences about a line at zero, the label and the numbers above each whisker.
 
-    A whisker that crosses zero gets a hollow dot and the tone "level", whatever its own.
+    The dot is hollow where the whisker holds zero.
     """
     top, row = 34, 40
     bottom = top + row * len(marks)
-    scale = Scale(ticks[0], ticks[-1], 10, PANEL_WIDTH - 10)
+    scale = Scale(ticks[0], ticks[-1], 14, PANEL_WIDTH - 16)
     zero = scale(0)
     body = [_text(0, 16, title, "title"), *_x_axis(scale, ticks, top - 6, bottom, axis)]
     body.append(_line(zero, top - 6, zero, bottom, "zero"))
@@ -180,12 +180,15 @@ def forest_panel(title: str, marks: Sequence[Mark], ticks: Sequence[float], axis
 
 
 def trade_off(title: str, lines: Sequence[Line], x_axis: str, y_axis: str) -> str:
-    """Draw values against x on a logarithmic axis, a line a method, labelled at its end."""
+    """Draw values against x on a logarithmic axis, a line a method, labelled at its end.
+
+    Lines are moved apart sideways by a few pixels, so that marks of equal x can be told apart.
+    """
     left, right, top, bottom = 46, 150, 44, 390
     points = [point for line in lines for point in line.points]
-    x_ticks = log_ticks(min(p.x for p in points), max(p.x for p in points))
+    x_low, x_high = min(p.x for p in points) / 1.7, max(p.x for p in points) * 1.5
     y_ticks = nice_ticks(min(p.mark.low for p in points), max(p.mark.high for p in points), 6)
-    x_scale = Scale(x_ticks[0], x_ticks[-1], left, WIDE_WIDTH - right, is_log=True)
+    x_scale = Scale(x_low, x_high, left, WIDE_WIDTH - right, is_log=True)
     y_scale = Scale(y_ticks[0], y_ticks[-1], bottom, top)
     kinds = list(dict.fromkeys(point.kind for point in points))
     shapes = {kind: _SHAPES[i % len(_SHAPES)] for i, kind in enumerate(kinds)}
@@ -194,15 +197,17 @@ def trade_off(title: str, lines: Sequence[Line], x_axis: str, y_axis: str) -> st
         y = y_scale(tick)
         body.append(_line(left, y, WIDE_WIDTH - right, y, "grid"))
         body.append(_text(left - 8, y + 4, f"{tick:g}", "tick", "end"))
-    body += _x_axis(x_scale, x_ticks, top, bottom, x_axis)
+    body += _x_axis(x_scale, log_ticks(x_low, x_high), top, bottom, x_axis)
     ends = [y_scale(line.points[-1].mark.value) for line in lines]
-    for line, label_y in zip(lines, spread(ends, 17, top, bottom), strict=True):
-        body += _trace(line, x_scale, y_scale, shapes)
-        last = line.points[-1]
-        x, y = x_scale(last.x), y_scale(last.mark.value)
-        path = f"M{_px(x + 8)} {_px(y)}L{_px(WIDE_WIDTH - right + 2)} {_px(label_y)}"
+    for i, label_y in enumerate(spread(ends, 17, top, bottom)):
+        line, aside = lines[i], 3 * (i - (len(lines) - 1) / 2)
+        body += _trace(line, x_scale, y_scale, shapes, aside)
+        x = x_scale(line.points[-1].x) + aside
+        path = f"M{_px(x + 8)} {_px(ends[i])}L{_px(WIDE_WIDTH - right + 2)} {_px(label_y)}"
         body.append(f'<g class="{line.tone}"><path class="leader" d="{path}"/>')
-        body.append(_text(WIDE_WIDTH - right + 6, label_y + 4.5, shorten(line.label, 20), "label toned"))
+        body.append(
+            _text(WIDE_WIDTH - right + 6, label_y + 4.5, shorten(line.label, 20), "label toned")
+        )
         body.append("</g>")
     return _svg(WIDE_WIDTH, bottom + 46, title, body)
 
@@ -219,10 +224,10 @@ def cost_bars(title: str, bars: Sequence[Mark], axis: str) -> str:
         body.append(_open(bar, f"{bar.value:.2f}"))
         body.append(_text(left - 10, y + 17.5, shorten(bar.label, 25), "label", "end"))
         width = max(1.0, scale(bar.value) - left)
-        body.append(
-            f'<rect class="bar" x="{left}" y="{_px(y + 5)}" width="{_px(width)}" height="16" rx="2"/>'
-        )
-        body.append(_text(scale(bar.value) + 7, y + 17.5, f"{bar.value:.2f}\u00d7", "number backed"))
+        place = f'x="{left}" y="{_px(y + 5)}" width="{_px(width)}" height="16"'
+        body.append(f'<rect class="bar" {place} rx="2"/>')
+        number = f"{bar.value:.2f}\u00d7"
+        body.append(_text(scale(bar.value) + 7, y + 17.5, number, "number backed"))
         body.append("</g>")
     body.append(_line(scale(1), top - 6, scale(1), bottom, "reference"))
     return _svg(WIDE_WIDTH, bottom + 42, title, body)
@@ -233,7 +238,7 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
 
     Kept within [low, high] where there is room.
 
-    >>> spread([10, 12, 50], 8, 0, 100)
+    >>> spread([10.0, 12.0, 50.0], 8, 0, 100)
     [7.0, 15.0, 50.0]
     """
     order = sorted(range(len(places)), key=lambda i: (places[i], i))
@@ -256,14 +261,17 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def _trace(
-    line: Line,
-    x_scale: Callable[[float], float],
-    y_scale: Callable[[float], float],
-    shapes: dict[str, str],
+    line: Line, x_scale: Scale, y_scale: Scale, shapes: Mapping[str, str], aside: float
 ) -> list[str]:
-    places = [(x_scale(point.x), y_scale(point.mark.value)) for point in line.points]
-    path = "M" + "L".join(f"{_px(x)} {_px(y)}" for x, y in places)
-    parts = [f'<g class="{line.tone}"><path class="trace" d="{path}"/></g>']
+    places = [(x_scale(point.x) + aside, y_scale(point.mark.value)) for point in line.points]
+    joined = [
+        f"{_px(x)} {_px(y)}"
+        for point, (x, y) in zip(line.points, places, strict=True)
+        if point.is_joined
+    ]
+    parts: list[str] = []
+    if len(joined) > 1:
+        parts.append(f'<g class="{line.tone}"><path class="trace" d="M{"L".join(joined)}"/></g>')
     for point, (x, y) in zip(line.points, places, strict=True):
         mark = point.mark
         parts.append(_open(mark, f"{point.kind}: {mark.value:.1f} at {point.x:,.0f}"))
@@ -273,7 +281,7 @@ def _trace(
     return parts
 
 
-def _shape_legend(shapes: dict[str, str], left: float) -> list[str]:
+def _shape_legend(shapes: Mapping[str, str], left: float) -> list[str]:
     parts: list[str] = []
     x = left + 6
     for kind, shape in shapes.items():

@@ -24,7 +24,7 @@ STYLE: Final = """
 :root {
   color-scheme: light dark;
   --page: #fcfbf8; --card: #ffffff; --ink: #22262b; --soft: #5b636d; --hair: #dedbd3;
-  --up: #0c5aa6; --down: #b53c0a; --level: #767d86; --mark: #ffe3a3; --doubt: #e8770022;
+  --up: #0c5aa6; --down: #b53c0a; --level: #767d86; --mark: #ffe3a3; --doubt: #e87700;
   --t0: #26222a; --t1: #8f96ad; --t2: #ab50cb; --t3: #d08c09;
   --t4: #7b2a13; --t5: #0c399f; --t6: #1f7b70; --t7: #c93d00;
   --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, serif;
@@ -35,7 +35,7 @@ STYLE: Final = """
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #14171a; --card: #1b1f23; --ink: #e9e6df; --soft: #a0a8b1; --hair: #343a41;
-    --up: #6cb4f5; --down: #ff9465; --level: #98a0a9; --mark: #6a4d00; --doubt: #ff9a3c33;
+    --up: #6cb4f5; --down: #ff9465; --level: #98a0a9; --mark: #6a4d00; --doubt: #ff9a3c;
     --t0: #f4ffed; --t1: #a3909a; --t2: #c438bb; --t3: #f3cb30;
     --t4: #8a7021; --t5: #1f7eff; --t6: #03dcae; --t7: #f6863c;
   }
@@ -72,9 +72,12 @@ p { margin: .5rem 0; max-width: 44rem; }
 .card dl { margin: .3rem 0 0; font-size: .84rem; }
 .card dt { color: var(--soft); margin-top: .35rem; }
 .card dd { margin: 0; }
-.up-text { color: var(--up); } .down-text { color: var(--down); } .level-text { color: var(--soft); }
+.up-text { color: var(--up); } .down-text { color: var(--down); }
+.level-text { color: var(--soft); }
 figure { margin: 1.2rem 0 0; }
-figcaption, .caption { color: var(--soft); font-size: .88rem; margin: .7rem 0 0; max-width: 46rem; }
+figcaption, .caption {
+  color: var(--soft); font-size: .88rem; margin: .7rem 0 0; max-width: 46rem;
+}
 figcaption b, .caption b { color: var(--ink); }
 .panels {
   display: grid; gap: 1.6rem 2.4rem;
@@ -122,7 +125,9 @@ tbody th { font-weight: 400; }
 tr.ours th { font-weight: 650; }
 td small { color: var(--soft); display: block; font-size: .78rem; }
 td b { font-weight: 700; }
-th button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
+th button {
+  font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
+}
 th button::after { content: " \\2195"; color: var(--soft); }
 th[aria-sort="ascending"] button::after { content: " \\2191"; color: var(--ink); }
 th[aria-sort="descending"] button::after { content: " \\2193"; color: var(--ink); }
@@ -135,18 +140,22 @@ pre {
 .example { border-top: 1px solid var(--hair); padding-top: 1rem; margin-top: 1.6rem; }
 .example .prompt { font-family: var(--serif); font-size: 1.05rem; }
 .sides { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); }
-.side { background: var(--card); border: 1px solid var(--hair); border-radius: 8px; padding: .8rem 1rem; }
+.side {
+  background: var(--card); border: 1px solid var(--hair); border-radius: 8px; padding: .8rem 1rem;
+}
 .side h4 { margin: 0 0 .4rem; font-size: .85rem; }
 .solution, .prompt { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; }
 .solution { font: .84rem/1.75 var(--mono); margin: 0; }
 .solution span {
-  background: color-mix(in srgb, var(--doubt) calc(var(--d, 0) * 100%), transparent);
-  border-bottom: calc(var(--d, 0) * 3px) solid var(--down);
+  background: color-mix(in srgb, var(--doubt) calc(var(--d, 0) * 45%), transparent);
 }
 .solution mark { background: var(--mark); color: inherit; border-radius: 3px; padding: .1em .15em; }
 .solution s { color: var(--soft); font-size: .85em; margin-left: .3em; }
-dl.terms { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; font-size: .9rem; }
-dl.terms dt { font-weight: 600; } dl.terms dd { margin: 0; color: var(--soft); overflow-wrap: anywhere; }
+dl.terms {
+  display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; font-size: .9rem;
+}
+dl.terms dt { font-weight: 600; }
+dl.terms dd { margin: 0; color: var(--soft); overflow-wrap: anywhere; }
 @media (max-width: 600px) {
   main { padding: 1.6rem 1rem 3rem; }
   h1 { font-size: 1.6rem; } .lede { font-size: 1.12rem; }

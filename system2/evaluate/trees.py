@@ -8,6 +8,7 @@ summary adds what the attempts alone would have given: their mean accuracy, pass
 and, where they are scored, best of k and weighted majority@k. The unknown stays None.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -92,9 +93,9 @@ def _attempt_curves(rows: Sequence[_Row], seed: int) -> dict[str, Any]:
         return {}
 
     def curve(at_k: Callable[[_Row], list[float | None]]) -> list[dict[str, Any]]:
-        values_P_k = [at_k(row) for row in rows]
-        columns = zip(ks, zip(*values_P_k, strict=True), strict=True)
-        return [{"k": k, **_interval(mean_with_interval(v_P, seed=seed))} for k, v_P in columns]
+        columns = zip(*(at_k(row) for row in rows), strict=True)
+        figures = [mean_with_interval(values_P, seed=seed) for values_P in columns]
+        return [{"k": k, **_interval(figure)} for k, figure in zip(ks, figures, strict=True)]
 
     means_P = problem_means([row.grades_K for row in rows])
     figures: dict[str, Any] = {
@@ -174,6 +175,6 @@ def _answer(value: object) -> str | None:
 def _value(value: object, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, int | float) and value == value:
+    if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
-    raise UserError(f"{where}: value is {value!r}; it must be a number or null")
+    raise UserError(f"{where}: value is {value!r}; it must be a finite number or null")

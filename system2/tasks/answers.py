@@ -1,57 +1,206 @@
-"""Read final answers out of texts and grade them against gold answers."""
+r"""Read final answers out of texts and grade them against gold answers.
+
+The public door of answer checking. A text goes through `answers_extract` (where is the final
+answer?), `answers_values` (what is it?) and `answers_compare` (are the two equal?); only what
+these cannot tell goes to a killable process (`answers_pool`) where math-verify does algebra.
+Grades are True, False or None; None means that it could not be judged and is never counted as
+wrong. The rules, and every known disagreement with other graders, are in docs/answers.md.
+"""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 
-_NUMBER = re.compile(r"[-+\u2212]?\s?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?|[-+\u2212]?\.\d+")
-_MARKER = re.compile(r"(?:####|\bA:|\banswer\s*(?:is|:))", re.IGNORECASE)
+from system2.tasks.answers_compare import compare, undecided
+from system2.tasks.answers_extract import find_answer, find_marked
+from system2.tasks.answers_latex import tidy
+from system2.tasks.answers_numbers import Number
+from system2.tasks.answers_pool import ask_algebra
+from system2.tasks.answers_values import Formula, Group, Labelled, Opaque, Value, Words, read_answer
+
+__all__ = ["checker_versions", "extract_answer", "grade_answer", "grade_answers", "normal_form"]
+
+_CHOICE = re.compile(
+    r"\(?(?P<letter>[A-J])(?:[.)]|:(?=\s)|$)\s*(?P<text>.*)"
+    r"|(?P<bare>[A-HJ])\s+(?P<name>[A-Z].*)",
+    re.DOTALL,
+)
+_LETTER = re.compile(r"(?<![\w'’\\])\(?([B-HJ]|A(?!\s[a-z]))\)?(?![\w'’])")
+_VERDICT = re.compile(r"(?:yes|no|true|false)(?=[,;:])", re.IGNORECASE)
+_SPELLED_BRACKETS = {"{}": ("\\{", "\\}"), ":": ("", ""), "∪": ("", "")}
+_SHORT = 200
+_WINDOW = 256
 
 
 def extract_answer(text: str) -> str | None:
-    """Return the final answer in a text, None where there is none."""
-    start = text.rfind("\\boxed{")
-    if start >= 0:
-        depth = 0
-        for end in range(start + 6, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0:
-                return text[start + 7 : end].strip()
-    markers = list(_MARKER.finditer(text))
-    if markers:
-        rest = text[markers[-1].end() :].strip().split("\n")[0].strip()
-        if rest:
-            return rest.rstrip(".").strip()
-    numbers = _NUMBER.findall(text)
-    return numbers[-1].strip() if numbers else None
+    r"""Return the final answer of a text as written, None where there is none.
+
+    The last `\boxed{...}`, else "#### N", "the answer is N", "answer: N" or a line "A: N", else
+    the whole text if it is nothing but an answer, else the last formula or number.
+
+    >>> extract_answer("2 + 2 = 4 of them. So the answer is -10.")
+    '-10'
+    """
+    return find_answer(text)
 
 
 def normal_form(answer: str) -> str:
-    """Return a form in which equal answers are equal strings wherever that can be told fast."""
-    text = answer.strip().strip("$").replace("\u2212", "-").replace("\\$", "").replace("$", "")
-    text = re.sub(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}", r"\1/\2", text).rstrip(".")
-    plain = text.replace(",", "").replace(" ", "")
-    if re.fullmatch(r"[-+]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:/0*[1-9]\d{0,400})?", plain):
-        whole, _, below = plain.partition("/")
-        return str(Fraction(whole) / Fraction(below or 1))
-    return " ".join(text.lower().split())
+    r"""Return a form of an answer by which votes are counted: equal answers, equal strings.
+
+    Holds wherever no algebra is needed. Units are left out, "10%" is "10".
+
+    >>> [normal_form(text) for text in ("1,000.0", r"\frac{1}{2}", "0.50", "(C)")]
+    ['1000', '1/2', '1/2', 'C']
+    """
+    return _spell(read_answer(answer))
 
 
-def grade_answer(prediction: str, gold: str, *, timeout_s: float = 3.0) -> bool | None:
-    """Return whether the prediction's final answer equals gold's; None: cannot be judged."""
-    wanted = extract_answer(gold) or gold
-    found = extract_answer(prediction) or prediction.strip()
-    return bool(found) and normal_form(found) == normal_form(wanted)
+def grade_answer(
+    prediction: str, gold: str, *, timeout_s: float = 3.0, rounding_digits: int = 4
+) -> bool | None:
+    """Return whether a prediction's final answer equals gold's; None: cannot be judged.
+
+    Both are full texts or bare answers. A prediction without an answer is False. `timeout_s`
+    (seconds) limits the algebra that some answers need; `rounding_digits` is how many significant
+    digits a decimal must show to stand for a number that has no finite decimal (1/3, √2).
+    """
+    found, wanted, grade = _grade_fast(prediction, gold, rounding_digits)
+    if found is None or wanted is None:
+        return grade
+    return ask_algebra(
+        found, wanted, timeout_s=timeout_s, rounding_digits=rounding_digits, workers=2
+    )
 
 
 def grade_answers(
-    pairs: Iterable[tuple[str, str]], *, timeout_s: float = 3.0, workers: int = 2
+    pairs: Iterable[tuple[str, str]],
+    *,
+    timeout_s: float = 3.0,
+    workers: int = 2,
+    rounding_digits: int = 4,
 ) -> Iterator[bool | None]:
-    """Grade (prediction, gold) pairs lazily, in order."""
-    for prediction, gold in pairs:
-        yield grade_answer(prediction, gold, timeout_s=timeout_s)
+    """Grade (prediction, gold) pairs lazily and in order, algebra on `workers` processes."""
+    waiting: deque[Future[bool | None] | bool | None] = deque()
+    with ThreadPoolExecutor(max_workers=workers) as threads:
+        for prediction, gold in pairs:
+            found, wanted, grade = _grade_fast(prediction, gold, rounding_digits)
+            if found is None or wanted is None:
+                waiting.append(grade)
+            else:
+                waiting.append(
+                    threads.submit(
+                        ask_algebra,
+                        found,
+                        wanted,
+                        timeout_s=timeout_s,
+                        rounding_digits=rounding_digits,
+                        workers=workers,
+                    )
+                )
+            while waiting and (len(waiting) > _WINDOW or not isinstance(waiting[0], Future)):
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
 
 
 def checker_versions() -> dict[str, str]:
-    """Return the versions of what grading depends on."""
-    return {}
+    """Return the versions of what grading depends on, for manifests; "absent" if not installed."""
+    return {name: _version(name) for name in _PACKAGES}
+
+
+_PACKAGES = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _result(waiting: Future[bool | None] | bool | None) -> bool | None:
+    return waiting.result() if isinstance(waiting, Future) else waiting
+
+
+def _grade_fast(
+    prediction: str, gold: str, rounding_digits: int
+) -> tuple[str | None, str | None, bool | None]:
+    """Return the two final answers if only algebra can tell, else (None, None, grade)."""
+    wanted = _gold_answer(gold)
+    if not wanted:
+        return None, None, None
+    truth = read_answer(wanted)
+    choice = _read_choice(wanted)
+    if choice is not None:
+        return None, None, _grade_choice(prediction, *choice)
+    found = _predicted_answer(prediction, isinstance(truth, Words))
+    if not found:
+        return None, None, False
+    grade = compare(read_answer(found), truth, undecided, rounding_digits)
+    return (None, None, grade) if grade is not None else (found, wanted, None)
+
+
+def _gold_answer(gold: str) -> str:
+    """Return what a gold text marks as its answer, or all of it if it is short, or its last."""
+    answer = find_marked(gold)
+    if answer is None and len(gold) <= _SHORT and "\n" not in gold.strip() and "$" not in gold:
+        answer = gold
+    return (answer or find_answer(gold) or gold).strip()
+
+
+def _predicted_answer(prediction: str, in_words: bool) -> str | None:
+    """Return a prediction's final answer; a short one without any mark may be words itself."""
+    if in_words and len(prediction) <= _SHORT:
+        answer = find_marked(prediction) or prediction.strip()
+        verdict = _VERDICT.match(answer)
+        return verdict.group() if verdict else answer
+    return find_answer(prediction)
+
+
+def _read_choice(answer: str) -> tuple[str, str] | None:
+    """Return letter and text of an answer such as "(C) 12 cm"; None where it is no choice."""
+    if len(answer) > _SHORT:
+        return None
+    match = _CHOICE.fullmatch(tidy(answer).replace('"', "").strip())
+    return (
+        (match["letter"] or match["bare"], (match["text"] or match["name"] or ""))
+        if match
+        else None
+    )
+
+
+def _grade_choice(prediction: str, letter: str, text: str) -> bool:
+    answer = find_answer(prediction) or prediction.strip()[:_SHORT]
+    choice = _read_choice(answer)
+    if choice is not None:
+        return choice[0] == letter
+    if text and normal_form(answer) == normal_form(text):
+        return True
+    letters = _LETTER.findall(prediction)
+    return bool(letters) and letters[-1] == letter
+
+
+def _spell(value: Value, nested: bool = False) -> str:
+    match value:
+        case Number():
+            return str(value.value)
+        case Words(text) | Opaque(text) | Formula(text):
+            return text
+        case Labelled():
+            return _spell(value.value, nested)
+        case Group(brackets="matrix"):
+            rows = (
+                "&".join(map(_spell, row.items)) for row in value.items if isinstance(row, Group)
+            )
+            return "\\begin{pmatrix}" + "\\\\".join(rows) + "\\end{pmatrix}"
+        case Group(brackets=brackets):
+            items = [_spell(item, nested=True) for item in value.items]
+            if brackets in ("{}", "∪") or not (brackets or nested):
+                items = sorted(set(items))
+            opening, closing = _SPELLED_BRACKETS.get(brackets, brackets) or (
+                "()" if nested else ("", "")
+            )
+            joint = {":": ":", "∪": " \\cup "}.get(brackets, ",")
+            return opening + joint.join(items) + closing

@@ -9,9 +9,11 @@ when it is that number correctly rounded and shows at least `rounding_digits` si
 Numbers with a finite decimal must be met exactly: 17.99 is not 18, 0.38 is not 3/8.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from typing import TypeAlias
 
 from system2.tasks.answers_numbers import UNITS, Number
@@ -20,6 +22,7 @@ from system2.tasks.answers_values import Formula, Group, Labelled, Opaque, Value
 Grade: TypeAlias = bool | None
 Judge: TypeAlias = Callable[[Value, Value], Grade]
 
+_BASED = re.compile(r"\d+_\{\d+\}")
 _UNORDERED = ("", "{}", "∪")
 
 
@@ -41,12 +44,12 @@ def compare(left: Value, right: Value, judge: Judge, rounding_digits: int = 4) -
         return _compare_labelled(left, right, judge, rounding_digits)
     if isinstance(left, Group) and isinstance(right, Group):
         return _compare_groups(left, right, judge, rounding_digits)
-    if isinstance(left, Group):
-        return _compare_group_with(left, right, judge, rounding_digits)
-    if isinstance(right, Group):
-        return _compare_group_with(right, left, judge, rounding_digits)
+    if isinstance(left, Group) or isinstance(right, Group):
+        return _compare_group_with_one(left, right, judge, rounding_digits)
     if isinstance(left, Words) or isinstance(right, Words):
         return _folded(left) == _folded(right)
+    if _is_equation(left) != _is_equation(right) or _has_base(left) or _has_base(right):
+        return False
     return judge(left, right)
 
 
@@ -142,12 +145,24 @@ def _compare_labelled(left: Value, right: Value, judge: Judge, digits: int) -> G
         grade = compare(left_value, right_value, judge, digits)
         if grade is True or left.label == right.label:
             return grade
-        return judge(Formula(left.latex), Formula(right.latex))
-    labelled, other = (left, right) if isinstance(left, Labelled) else (right, left)
-    if isinstance(other, Formula) and "=" in other.latex and isinstance(labelled, Labelled):
-        whole = Formula(labelled.latex)
-        return judge(whole, other) if labelled is left else judge(other, whole)
+        return judge(_whole(left), _whole(right))
+    whole_left, whole_right = _whole(left), _whole(right)
+    if _is_equation(whole_left) and _is_equation(whole_right):
+        return judge(whole_left, whole_right)
     return compare(left_value, right_value, judge, digits)
+
+
+def _whole(value: Value) -> Value:
+    return Formula(value.latex) if isinstance(value, Labelled | Group) else value
+
+
+def _is_equation(value: Value) -> bool:
+    return isinstance(value, Formula) and "=" in value.latex
+
+
+def _has_base(value: Value) -> bool:
+    """Return whether a numeral of another base stands here: algebra would drop the base."""
+    return isinstance(value, Formula) and _BASED.fullmatch(value.latex) is not None
 
 
 def _compare_groups(left: Group, right: Group, judge: Judge, digits: int) -> Grade:
@@ -156,7 +171,7 @@ def _compare_groups(left: Group, right: Group, judge: Judge, digits: int) -> Gra
     if left.brackets in _UNORDERED and right.brackets in _UNORDERED:
         structural = _compare_unordered(items, others, judge, digits)
         unions = "∪" in pair and structural is False
-        return judge(Formula(left.latex), Formula(right.latex)) if unions else structural
+        return judge(_whole(left), _whole(right)) if unions else structural
     if len(pair) == 1:
         return _compare_ordered(items, others, judge, digits)
     if "matrix" in pair:
@@ -166,7 +181,7 @@ def _compare_groups(left: Group, right: Group, judge: Judge, digits: int) -> Gra
             return False
         return _compare_ordered(entries, other.items, judge, digits)
     if "∪" in pair:
-        return judge(Formula(left.latex), Formula(right.latex))
+        return judge(_whole(left), _whole(right))
     is_sequence = pair == {"", "()"} or (pair <= {"", "()", "[]"} and len(items) != 2)
     return is_sequence and _compare_ordered(items, others, judge, digits)
 
@@ -178,16 +193,20 @@ def _vector(matrix: Group) -> tuple[Value, ...] | None:
     return tuple(row[0] for row in rows) if all(len(row) == 1 for row in rows) else None
 
 
-def _compare_group_with(group: Group, other: Value, judge: Judge, digits: int) -> Grade:
-    if isinstance(other, Words):
+def _compare_group_with_one(left: Value, right: Value, judge: Judge, digits: int) -> Grade:
+    group, one = (left, right) if isinstance(left, Group) else (right, left)
+    assert isinstance(group, Group)
+    if isinstance(one, Words):
         return False
-    if group.decimal is not None and isinstance(other, Number):
-        return are_equal_numbers(group.decimal, other, digits)
+    if group.decimal is not None and isinstance(one, Number):
+        return are_equal_numbers(group.decimal, one, digits)
     if len(group.items) == 1:
-        return compare(group.items[0], other, judge, digits)
-    if isinstance(other, Number) and group.brackets not in (":", "matrix", "∪"):
+        only = group.items[0]
+        pair = (only, right) if group is left else (left, only)
+        return compare(*pair, judge, digits)
+    if isinstance(one, Number) and group.brackets not in (":", "matrix", "∪"):
         return False
-    return judge(Formula(group.latex), other)
+    return judge(_whole(left), _whole(right))
 
 
 def _compare_ordered(
@@ -208,11 +227,9 @@ def _compare_unordered(
         pairs = ((named[label], other_named[label]) for label in named)
         return _all(compare(item, other, judge, digits) for item, other in pairs)
     items, others = _bare(items), _bare(others)
-    return _all(
-        _any(compare(item, other, judge, digits) for other in there)
-        for here, there in ((items, others), (others, items))
-        for item in here
-    )
+    covered = (_any(compare(item, other, judge, digits) for other in others) for item in items)
+    covering = (_any(compare(item, other, judge, digits) for item in items) for other in others)
+    return _all(chain(covered, covering))
 
 
 def _by_name(items: Sequence[Value]) -> dict[str, Value]:

@@ -10,7 +10,7 @@ import re
 
 _SIGNS = str.maketrans(
     {
-        **dict.fromkeys("−–‐‑﹣－", "-"),  # noqa: RUF001
+        **dict.fromkeys("−–‐‑﹣－", "-"),
         **dict.fromkeys("\u00a0\u2007\u2008\u2009\u200a\u202f\u3000\t\r\n\0", " "),
         **dict.fromkeys("\u200b\u200c\u200d\ufeff\u2060\"“”„`", ""),
         **dict.fromkeys("’‘", "'"),
@@ -32,14 +32,15 @@ _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z{}\[\]()])")
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s?\.?", ""),
-        (r"(?<=\d)(?:,|\{,\})\s?\\!\s?(?=\d{3})", ","),
-        (r"\\!", ""),
-        (r"\{,\}", ","),
+        (r"\\[\"']", ""),
+        (r"(?<!\\)\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s?\.?", ""),
+        (r"(?<=\d)(?:,|\s?\{\s?,\s?\})(?:\s?\\!)\s?(?=\d{3})", ","),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<=\d)\s?\{\s?,\s?\}\s?(?=\d{3})|\{\s?,\s?\}", ","),
         (r"(?<=\d)\\[,;:](?=\d{3}(?!\d))", ","),
-        (r"\\(?:displaystyle|textstyle|scriptstyle|qquad|quad|hspace|,|;|:|>| )", " "),
+        (r"(?<!\\)\\(?:displaystyle|textstyle|scriptstyle|qquad|quad|hspace|,|;|:|>| )", " "),
         (r"~", " "),
-        (r"(?<!\\)\$\$?|\\[()]|(?<!\\)\\\[|(?<!\\)\\\]", " "),
+        (r"(?<!\\)\$\$?|(?<!\\)\\[()]|(?<!\\)\\\[|(?<!\\)\\\]", " "),
         (r"\\\$", "$"),
         (r"\\([%#&_])", r"\1"),
         (rf"\\(?:{_WORD_COMMANDS})\s?\{{([^{{}}]*)\}}", r'"\1"'),
@@ -60,6 +61,8 @@ _REWRITES = tuple(
          r"\\infty "),
         (r"\\(?:lbrace|\{)", r"\\{"),
         (r"\\(?:rbrace|\})", r"\\}"),
+        (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
+        (r"^\s*(?:either|both|between)\s", ""),
         (r"\\[lcd]?dots(?:[bcmo])?(?![a-zA-Z])", "..."),
         (r"\*\*(?=\S[^*]{0,200}\*\*)|(?<=\S)\*\*$|\*\*(?=[.,]?$)", ""),
         (r"(?:<\||</?s>).*$", ""),
@@ -89,7 +92,15 @@ _TO_LATEX = tuple(
     )
 )
 
-_WRAPPERS = (("{", "}"), (r"\boxed{", "}"), (r"\fbox{", "}"), ("'", "'"), ("*", "*"), ("_", "_"))
+_WRAPPERS = (
+    ("{", "}"),
+    (r"\boxed{", "}"),
+    (r"\fbox{", "}"),
+    ("'", "'"),
+    ("*", "*"),
+    ("_", "_"),
+    ('"', '"'),
+)
 
 
 def tidy(text: str) -> str:
@@ -109,7 +120,8 @@ def tidy(text: str) -> str:
 def unwrap(text: str) -> str:
     """Strip a text of blanks, closing punctuation and whatever wraps the whole of it."""
     while True:
-        text = text.strip().rstrip(",;").removesuffix(".").strip()
+        text = text.strip().rstrip(",;")
+        text = text if text.endswith("...") else text.removesuffix(".").strip()
         text = text.removeprefix(":").removeprefix("=").strip()
         for opening, closing in _WRAPPERS:
             if text.startswith(opening) and text.endswith(closing):

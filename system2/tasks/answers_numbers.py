@@ -86,15 +86,18 @@ _NO_UNIT = frozenset(
     "fraction e i".split()
 )
 
-_DIGITS = r"\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?: \d{3})+(?! ?\d)|\d+"
+_THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?![\d,])"
+_DIGITS = rf"{_THOUSANDS}|[1-9]\d{{0,2}}(?: \d{{3}})+(?! ?\d)|\d+"
 _DECIMAL = rf"(?:(?:{_DIGITS})(?:\.\d*)?|\.\d+)"
 _POWER = r"(?:\\times|\\cdot|\*|x|X)\s?10\s?(?:\^|\*\*)\s?[{(]?\s?(?P<power>[-+]?\d{1,9})\s?[)}]?"
-_PLAIN = re.compile(r"(?:####)?\s*([-+\u2212]?)\s*(\\?\$?)\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d*)?\s*\.?\s*")
+_PLAIN = re.compile(
+    rf"(?:####)?\s*([-+\u2212]?)\s?(\\?\$?)\s?({_THOUSANDS}|\d+)(\.\d*)?\s*\.?\s*", re.ASCII
+)
 _NUMBER = re.compile(
     rf"(?P<sign>[-+]?)\s?(?P<money>[$€£¥]?)\s?(?P<inner>-?)(?P<decimal>{_DECIMAL})(?P<more>\.\.\.)?"
     rf"(?:[eE](?P<exponent>[-+]?\d{{1,9}})(?![\d.])|\s?{_POWER})?(?P<rest>(?![\d.,]).*)"
 )
-_PART = r"[-+]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+"
+_PART = rf"[-+]?\s?(?:{_THOUSANDS}|\d+)(?:\.\d+)?|[-+]?\.\d+"
 _FRACTION = re.compile(
     rf"(?P<sign>[-+]?)\s?(?P<money>[$€£¥]?)\s?\(?(?:(?P<whole>\d+)(?:\s|\s?(?=\\frac)))?"
     rf"(?:\\frac\s?\{{\s?(?P<top>{_PART})\s?\}}\s?\{{\s?(?P<bottom>{_PART})\s?\}}"
@@ -141,13 +144,11 @@ def read_number(text: str) -> Number | None:
         match = _FRACTION.fullmatch(text)
         if match:
             return _from_fraction(match)
-    match = _NUMBER.fullmatch(text)
-    if match:
-        return _from_decimal(match)
     match = _REPEATING.fullmatch(text) if "\\" in text else None
     if match:
         return _from_repeating(match)
-    return _from_words(text)
+    match = _NUMBER.fullmatch(text)
+    return _from_decimal(match) if match else _from_words(text)
 
 
 def _from_decimal(match: re.Match[str]) -> Number | None:

@@ -27,7 +27,7 @@ MAX_REQUEST_BYTES = 48_000
 MAX_WORKERS = 64
 
 
-class WorkerGone(Exception):
+class WorkerGoneError(Exception):
     """The worker died or did not reply in time."""
 
 
@@ -53,13 +53,13 @@ class Worker:
         return self._read(START_TIMEOUT_S)
 
     def ask(self, request: dict[str, Any], timeout_s: float) -> bool | None:
-        """Return the worker's reply. Raises: `WorkerGone`; the worker must then be dropped."""
+        """Return the worker's reply. Raises: `WorkerGoneError`; the worker must then be dropped."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise WorkerGone from error
+            raise WorkerGoneError from error
         return self._read(timeout_s)
 
     def _read(self, timeout_s: float) -> Any:
@@ -71,13 +71,17 @@ class Worker:
         while b"\n" not in self._left:
             patience = deadline - time.monotonic()
             if patience <= 0 or not poll.poll(patience * 1000):
-                raise WorkerGone
+                raise WorkerGoneError
             chunk = os.read(descriptor, 65_536)
             if not chunk:
-                raise WorkerGone
+                raise WorkerGoneError
             self._left += chunk
         line, self._left = self._left.split(b"\n", 1)
         return json.loads(line)
+
+    def is_alive(self) -> bool:
+        """Return whether the process still runs."""
+        return self._process.poll() is None
 
     def kill(self) -> None:
         """End the process at once."""
@@ -120,11 +124,13 @@ class Pool:
             return None
         worker = self._slots.get()
         try:
+            if worker is not None and not worker.is_alive():
+                worker = self._drop(worker)
             worker = worker or self._start()
             if worker is None:
                 return None
             return worker.ask(request, request["timeout_s"])
-        except WorkerGone:
+        except WorkerGoneError:
             worker = self._drop(worker)
             return None
         except BaseException:  # an interrupted conversation: its reply would answer the next

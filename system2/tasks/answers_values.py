@@ -8,7 +8,6 @@ remains a `Formula` and is judged by `answers_worker`. Work is bounded: texts lo
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TypeAlias
 
 from system2.tasks.answers_latex import is_balanced, tidy, to_latex, unwrap
@@ -71,8 +70,12 @@ _MATH_WORDS = frozenset(
     "lcm max min det theta alpha beta gamma lambda phi omega infty inf lim".split()
 )
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-zA-Z*]{1,20}\}")
 _POINTS = re.compile(r"[A-Z]+")
-_SEPARATOR = re.compile(r'[,;]|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\cup(?![a-zA-Z])|:')
+_SEPARATOR = re.compile(
+    r"[,;:]|\\cup(?![a-zA-Z])|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])"
+    r"|(?<=[\d)}$])(?:and|or)(?=[a-zA-Z(\\\d-])"
+)
 _BRACKET = re.compile(r"\\[{}]|[\[({]|[\])}]|\\(begin|end)\b")
 _MATRIX = re.compile(
     r"\(?\s?\[?\s?\\begin\{([pbvBV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}\s?\]?\s?\)?(?:\^T)?",
@@ -87,6 +90,7 @@ _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _FREE = re.compile(r"[a-df-hj-zA-Z]")
 _TRAILING_WORDS = re.compile(r'"\s*[a-zA-Z][^"]*"(?:\^\{?[23]\}?)?$')
 _TIGHT_GROUPS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?![\d,])")
+_DIGITS_APART = re.compile(r"[\d.]+(?:\s[\d.]+)+")
 _COMMA_DECIMAL = re.compile(r"[-+]?(?:0,\d+|\d+,\d{2,})")
 _FOLD = re.compile(r"[^\w+\-*/^=<>|\\{}()\[\]%$]+")
 
@@ -108,7 +112,7 @@ def read_answer(answer: str) -> Value:
 
 def has_words(text: str) -> bool:
     """Return whether a text holds English words, rather than variables, points and functions."""
-    for match in _WORD.finditer(text):
+    for match in _WORD.finditer(_ENVIRONMENT.sub(" ", text)):
         word = match.group()
         if word in _MATH_WORDS or _POINTS.fullmatch(word):
             continue
@@ -161,6 +165,8 @@ def _read_formula(text: str) -> Value:
             return _read(without_unit)
         if has_words(bare):
             return Words(fold_words(bare))
+    if _DIGITS_APART.fullmatch(bare.strip()):  # no formula: blanks would be dropped from it
+        return Words(fold_words(bare))
     return Formula(to_latex(text))
 
 
@@ -298,10 +304,14 @@ def _read_relation(text: str) -> Value | None:
             sides.reverse()
             signs = [{"\\le": "\\ge", "\\ge": "\\le", "<": ">", ">": "<"}[signs[0]]]
         ends = [sides[1], "\\infty"] if signs[0] in (">", "\\ge") else ["-\\infty", sides[1]]
-        shut = [signs[0] == "\\ge", False] if signs[0] in (">", "\\ge") else [
-            False,
-            signs[0] == "\\le",
-        ]
+        shut = (
+            [signs[0] == "\\ge", False]
+            if signs[0] in (">", "\\ge")
+            else [
+                False,
+                signs[0] == "\\le",
+            ]
+        )
         variable = sides[0]
     else:
         if {*signs} <= {">", "\\ge"}:
@@ -338,7 +348,7 @@ def _read_label(text: str) -> Value | None:
         parts.reverse()
     if _is_label(parts[0]):
         return Labelled(to_latex(parts[0]), _read(parts[-1]), to_latex(text))
-    if len(parts) > 2 or _is_closed(parts[0]):
+    if len(parts) > 2 or (_is_closed(parts[0]) and _is_closed(parts[1])):
         return _read(parts[-1])
     return None
 

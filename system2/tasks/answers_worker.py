@@ -20,6 +20,7 @@ from system2.tasks.answers_values import Formula, Group, Value, read_answer
 
 MAX_MEMORY_BYTES = 2 * 1024**3
 _PRECISION = 60
+_WHOLE_POINTS = ((5, 1), (3, 1), (7, 1), (2, 1), (4, 1), (6, 1))
 _POINTS = ((17, 10), (-23, 10), (31, 7), (5, 11), (-13, 17), (47, 9))
 
 
@@ -32,18 +33,21 @@ class Algebra:
     def __init__(self, rounding_digits: int) -> None:
         self.rounding_digits = rounding_digits
 
-    def __call__(self, left: Value, right: Value) -> bool | None:
+    def __call__(self, prediction: Value, gold: Value) -> bool | None:
         """Return whether two formulas are equal; None where one of them cannot be read."""
-        if isinstance(left, Number) and left.step is not None:
-            left, right = right, left
-        exact = _parse(_latex(left))
-        if isinstance(right, Number) and right.step is not None:
-            return self._is_rounded(exact, right)
-        other = _parse(_latex(right))
-        if exact is None or other is None:
+        if isinstance(prediction, Number) and prediction.step is not None:
+            return self._is_rounded(_parse(_latex(gold)), prediction)
+        found, wanted = _parse(_latex(prediction)), _parse(_latex(gold))
+        if found is None and isinstance(gold, Number):
+            return False
+        if found is None or wanted is None:
             return None
-        evaluated = _evaluate(exact, other)
-        return _verify(exact, other) if evaluated is None else evaluated
+        if isinstance(gold, Number) and gold.step is not None:
+            return self._is_rounded(found, gold)
+        if found == wanted:
+            return True
+        evaluated = _evaluate(found, wanted)
+        return _verify(found, wanted) if evaluated is None else evaluated
 
     def _is_rounded(self, exact: Any, decimal: Number) -> bool | None:
         from sympy import Expr
@@ -77,7 +81,7 @@ def _parse(latex: str) -> Any:
     from latex2sympy2_extended import latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from math_verify.grader import should_treat_as_complex
-    from sympy import I, Symbol
+    from sympy import Float, I, Rational, Symbol
 
     if not latex:
         return None
@@ -92,7 +96,8 @@ def _parse(latex: str) -> Any:
         )
         if is_complex:
             imaginary = [s for s in parsed.free_symbols if s.name == "i"]
-            parsed = parsed.subs({symbol: I for symbol in imaginary or [Symbol("i")]})
+            parsed = parsed.subs(dict.fromkeys(imaginary or [Symbol("i")], I))
+        parsed = parsed.xreplace({f: Rational(str(f)) for f in parsed.atoms(Float)})
     except Exception:  # the parser raises bare Exception on bad syntax
         return None
     return parsed
@@ -100,19 +105,23 @@ def _parse(latex: str) -> Any:
 
 def _evaluate(left: Any, right: Any) -> bool | None:
     """Return whether two expressions agree at every point of a few; None where none tells."""
-    from sympy import Expr, Rational, nan, zoo
+    from sympy import Expr, Product, Rational, Sum, binomial, factorial, nan, oo, zoo
 
     if not isinstance(left, Expr) or not isinstance(right, Expr):
         return None
     symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    counted = (Sum, Product, factorial, binomial)
+    points = _WHOLE_POINTS if left.has(*counted) or right.has(*counted) else _POINTS
     agreed = 0
-    for offset in range(len(_POINTS) if symbols else 1):
+    for offset in range(len(points) if symbols else 1):
         point = {
-            symbol: Rational(*_POINTS[(offset + index) % len(_POINTS)]) + index
+            symbol: Rational(*points[(offset + index) % len(points)]) + index
             for index, symbol in enumerate(symbols)
         }
         try:
             a, b = (side.subs(point).evalf(_PRECISION) for side in (left, right))
+            if a.has(oo, -oo):
+                return bool(a == b)
             if a.has(nan, zoo) or b.has(nan, zoo) or not (a.is_number and b.is_number):
                 continue
             gap = abs(a - b).evalf(_PRECISION)
@@ -175,11 +184,10 @@ def _serve(requests: TextIO, replies: TextIO) -> None:
         signal.setitimer(signal.ITIMER_REAL, request["timeout_s"] + 5)
         try:
             grade = judge(request)
+        except MemoryError:
+            return  # a fresh process is safer than one that ran out of memory
         except Exception:  # whatever algebra raises, the answer could not be judged
             grade = None
-        except MemoryError:
-            reply(None)
-            return
         signal.setitimer(signal.ITIMER_REAL, 0)
         reply(grade)
 

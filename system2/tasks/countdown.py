@@ -88,39 +88,41 @@ def generate(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Problem:
 
 
 def _draw(rng: random.Random, difficulty: Difficulty) -> _Draw:
+    size = rng.choice(difficulty.sizes)
     for _ in range(MAX_TRIES):
-        size = rng.choice(difficulty.sizes)
         numbers = rng.choices(range(1, difficulty.max_number + 1), k=size)
         num_used = size - rng.randint(0, difficulty.max_unused)
-        target, expression = _joined(rng, numbers[:num_used], difficulty.max_intermediate)
-        if difficulty.min_target <= target <= difficulty.max_target:
+        if drawn := _joined(rng, numbers[:num_used], difficulty):
             rng.shuffle(numbers)
-            return _Draw(tuple(numbers), target, expression)
+            return _Draw(tuple(numbers), *drawn)
     raise UserError(f"no countdown problem found in {MAX_TRIES} draws: widen {difficulty}")
 
 
 def _joined(
-    rng: random.Random, numbers: Sequence[int], max_intermediate: int
-) -> tuple[int, Expression]:
-    """Join all numbers by random operations; (0, 0) where two admit none within the limit."""
+    rng: random.Random, numbers: Sequence[int], difficulty: Difficulty
+) -> tuple[int, Expression] | None:
+    """Join all numbers by random operations; None where two admit none within the limits."""
     pool: list[tuple[int, Expression]] = [(number, number) for number in numbers]
+    low, high = 1, difficulty.max_intermediate
     while len(pool) > 1:
+        if len(pool) == 2:
+            low, high = difficulty.min_target, difficulty.max_target
         small, right = pool.pop(int(rng.random() * len(pool)))
         large, left = pool.pop(int(rng.random() * len(pool)))
         if small > large:
             small, right, large, left = large, left, small, right
         possible: list[tuple[str, int]] = []
-        if large + small <= max_intermediate:
+        if low <= large + small <= high:
             possible.append(("+", large + small))
-        if large > small:
+        if low <= large - small <= high:
             possible.append(("-", large - small))
         # Two random numbers seldom have a small product or divide: those ops get more weight.
-        if large * small <= max_intermediate:
+        if low <= large * small <= high:
             possible += [("*", large * small)] * 2
-        if large % small == 0:
+        if large % small == 0 and low <= large // small <= high:
             possible += [("/", large // small)] * 4
         if not possible:
-            return 0, 0
+            return None
         op, result = possible[int(rng.random() * len(possible))]
         pool.append((result, Operation(left, op, right)))
     return pool[0]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 class Source:
     """One file of a set: its path under the data folder, and where the hub keeps the same rows.
 
-    `hub_files` is a glob of parquet files inside the dataset repository `hub`.
+    `hub_files` is a glob of parquet or JSONL files inside the dataset repository `hub`.
     """
 
     path: str
@@ -78,26 +78,30 @@ def _read_lines(file: Path, text: str) -> list[Any]:
 
 @lru_cache(maxsize=8)
 def _read_hub(source: Source) -> tuple[Row, ...]:
-    """Return the rows of a hub dataset's parquet files, fetched once into the hub's cache."""
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from pyarrow import parquet
+    """Return the rows of a hub dataset's files, fetched once into the hub's own cache."""
+    import huggingface_hub
 
     try:
-        folder = snapshot_download(
+        folder: str = huggingface_hub.snapshot_download(
             source.hub, repo_type="dataset", allow_patterns=source.hub_files, etag_timeout=5
         )
-        files = sorted(Path(folder).glob(source.hub_files))
-        if not files:
-            raise FileNotFoundError(f"no {source.hub_files} in {source.hub}")
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except Exception as error:  # all that networks, proxies and the hub can raise
         raise UserError(
             f"{source.path} is neither on disk nor to be had from the hub ({source.hub}): set "
             f"SYSTEM2_DATA to the folder that holds it ({type(error).__name__})"
         ) from error
-    rows = [row for file in files for row in parquet.read_table(file).to_pylist()]
-    return tuple(cast(list[Row], rows))
+    rows: list[Row] = []
+    for file in sorted(Path(folder).glob(source.hub_files)):
+        rows += _read_parquet(file) if file.suffix == ".parquet" else _read_file(file)
+    if not rows:
+        raise UserError(f"{source.hub} on the hub holds no {source.hub_files}")
+    return tuple(rows)
+
+
+def _read_parquet(file: Path) -> list[Row]:
+    from pyarrow import parquet
+
+    return cast(list[Row], parquet.read_table(file).to_pylist())
 
 
 def problem_id(task: str, prompt: str) -> str:
@@ -111,28 +115,36 @@ def _content(prompt: str) -> str:
 
 
 def split_published(
-    split: Split, seed: int, train: Sequence[Problem], test: Sequence[Problem]
+    split: Split,
+    seed: int,
+    train: Source,
+    test: Source,
+    to_problem: Callable[[Row], Problem | None],
 ) -> Iterator[Problem]:
     """Yield one split of a set published in two parts; the seed shuffles (0: as published).
 
     "test" is the published test part. "validation" is the tenth of the published training part
-    that `split_of` puts there, "train" the rest of it. A problem that recurs counts once, and
-    one that the test part holds too belongs to the test.
-    Raises: `UserError` on an unknown split.
+    that `split_of` puts there, "train" the rest of it. A problem that recurs counts once, one
+    that the test part holds too belongs to the test, and a row without a problem is left out.
+    Raises: `UserError` on an unknown split, a broken file, a set that can be had nowhere.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-    held_out = {_content(problem.prompt): problem for problem in test}
+    held_out = _by_content(test, to_problem)
     if split == "test":
         members = list(held_out.values())
     else:
-        known = {_content(problem.prompt): problem for problem in train}
         members = [
             problem
-            for content, problem in known.items()
+            for content, problem in _by_content(train, to_problem).items()
             if content not in held_out
             and (split_of(content) == "validation") == (split == "validation")
         ]
     if seed:
-        random.Random(derive_seed("published", split, "order", seed)).shuffle(members)
+        random.Random(derive_seed(train.path, split, "order", seed)).shuffle(members)
     return iter(members)
+
+
+def _by_content(source: Source, to_problem: Callable[[Row], Problem | None]) -> dict[str, Problem]:
+    read = filter(None, map(to_problem, read_source(source)))
+    return {_content(problem.prompt): problem for problem in read}

@@ -172,8 +172,8 @@ def normal_form(expression: Expression) -> str:
     inverted: list[str] = []
     _flatten(expression, level, kept, inverted)
     first = f" {forward} ".join(sorted(kept))
-    rest = [f"{backward} {operand}" for operand in sorted(inverted)]
-    return " ".join([first, *rest] if first else rest)
+    rest = f" {backward} ".join([first, *sorted(inverted)])
+    return rest if kept else rest.replace(" - ", "-", 1)
 
 
 def _flatten(expression: Expression, level: int, kept: list[str], inverted: list[str]) -> None:

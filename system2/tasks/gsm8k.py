@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from system2.core import Problem, Split, Task, UserError
 from system2.tasks.answers import extract_answer, grade_answer, normal_form
-from system2.tasks.data_files import Row, Source, problem_id, read_source, split_published
+from system2.tasks.data_files import Row, Source, problem_id, split_published
 
 NAME = "gsm8k"
 TRAIN = Source("gsm8k/train.jsonl", "openai/gsm8k", "main/train-*.parquet")
@@ -61,8 +61,7 @@ def problems(split: Split, seed: int) -> Iterator[Problem]:
 
     Raises: `UserError` where the files can be found nowhere.
     """
-    train, test = ([_problem(row) for row in read_source(source)] for source in (TRAIN, TEST))
-    return split_published(split, seed, train, test)
+    return split_published(split, seed, TRAIN, TEST, _problem)
 
 
 def grade(problem: Problem, text: str) -> bool | None:

@@ -1,41 +1,51 @@
 """Generated grade-school word problems in English, 2 to 6 steps, in the manner of GSM8K.
 
-A story is composed from a situation's table: an opening, events and a question whose
-computations number exactly the steps asked for. Numbers are drawn while the story is computed,
-so every number is right by construction, and a story is kept only where each computation and
-each fact is needed for the answer. The training set is fixed and finite, as GSM8K's is.
+A story is composed from a situation's table: an opening, events and a question whose steps
+number exactly those asked for. Numbers are drawn while the story is computed, so every number
+is right by construction, and a story is kept only where the answer rests on each step and each
+fact of it. The training set is fixed and finite, as GSM8K's is.
 """
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from typing import TypeAlias, TypeVar
 
 from system2.core import Problem, Split, Task, UserError, derive_seed
 from system2.tasks.answers import extract_answer, grade_answer, normal_form
-from system2.tasks.situations import KINDS, REGISTERS, SLOTS, Event, Op, Situation
+from system2.tasks.situations import REGISTERS, Event, Op, Situation
+from system2.tasks.situations_farm import FARM
+from system2.tasks.situations_home import HOME
+from system2.tasks.situations_school import SCHOOL
 from system2.tasks.situations_trade import TRADE
+from system2.tasks.situations_travel import TRAVEL
+from system2.tasks.situations_work import WORK
 from system2.tasks.splits import draw_split
 
 NAME = "word_problems"
 TRAIN_SIZE = 7_473
 """Problems of the fixed training set; as many as GSM8K has."""
-MAX_WORDS = 90
-"""Words of the longest prompt."""
-MAX_TRIES = 10_000
+MIN_WORDS, MAX_WORDS = 25, 90
+"""Words of the shortest and the longest prompt."""
+MAX_SITUATIONS, MAX_STORIES = 1_000, 20
+"""Situations tried for one problem, and stories tried in each, before giving up."""
 
-SITUATIONS: Mapping[str, Situation] = {**TRADE}
+SITUATIONS: Mapping[str, Situation] = {**TRADE, **FARM, **SCHOOL, **TRAVEL, **HOME, **WORK}
 """Every situation by its name."""
 
 BOYS = ("Adam", "Ben", "Carl", "Dan", "Eric", "Frank", "Jack", "Leo", "Max", "Paul", "Sam", "Tom")
 GIRLS = ("Amy", "Anna", "Ella", "Emma", "Eva", "Kate", "Lily", "Lucy", "Mia", "Nora", "Rosa", "Zoe")
-_PRONOUNS = {
-    "boy": {"he": "he", "his": "his", "him": "him", "He": "He", "His": "His"},
-    "girl": {"he": "she", "his": "her", "him": "her", "He": "She", "His": "Her"},
-}
-_ANYONE = {key: f"<{key}>" for key in ("A", "B", "C", *_PRONOUNS["boy"])}
+_PRONOUNS = ("he", "his", "him", "He", "His")
+_HIS = dict(zip(_PRONOUNS, _PRONOUNS, strict=True))
+_HER = dict(zip(_PRONOUNS, ("she", "her", "her", "She", "Her"), strict=True))
+_ANYONE = {key: f"<{key}>" for key in ("A", "B", "C", *_PRONOUNS)}
+
+Equation: TypeAlias = tuple[int, str, int, int]
+"""left, sign, right, result."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +53,10 @@ class Difficulty:
     """The dials of generated problems; harder is more steps and larger numbers.
 
     A problem has `min_steps`..`max_steps` steps, s of them with weight `step_weights[s - 2]`.
-    No number in it, given or computed, exceeds `max_number`; quantities go to `max_quantity`,
-    counts, rates and divisors to `max_factor`, prices to `max_price`. A sentence with a number
-    that does not matter stands in `distractor_rate` of the problems.
+    No number in it, given or computed, exceeds `max_number`; quantities go to `max_quantity`
+    (sizes of groups to a third of it), counts, rates and divisors to `max_factor`, prices to
+    `max_price`. A sentence with a number that does not matter stands in `distractor_rate` of
+    the problems.
     Raises: `UserError` on dials outside their range.
     """
 
@@ -67,8 +78,8 @@ class Difficulty:
             raise UserError(f"step_weights are all 0 within {self.min_steps}..{self.max_steps}")
         if not 20 <= self.max_quantity <= self.max_number <= 999:
             raise UserError(
-                f"20 <= max_quantity {self.max_quantity} <= max_number {self.max_number} <= 999 "
-                "must hold"
+                f"max_quantity {self.max_quantity} and max_number {self.max_number} must keep "
+                "20 <= max_quantity <= max_number <= 999"
             )
         if min(self.max_factor, self.max_price) < 4:
             raise UserError("max_factor and max_price must be at least 4")
@@ -80,22 +91,28 @@ DEFAULT = Difficulty()
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """One computation done: what is said of it, its numbers and the steps it rests on."""
+class _Fact:
+    """A number of a story: given (no equation) or computed, and the facts it rests on."""
 
+    equation: Equation | None
     says: str
-    equation: tuple[int, str, int, int] | None
-    rests_on: tuple[int, ...] = ()
+    rests_on: tuple[int, ...]
 
 
 @dataclass(slots=True)
 class _Story:
-    """A story while it is composed; registers map to (value, index of the step it is from)."""
+    """A story while it is composed.
 
+    `limits` bounds each sort of slot; `registers` maps to (value, index of its fact);
+    `sentences` are texts with the numbers in their slots.
+    """
+
+    rng: random.Random
+    limits: Mapping[str, tuple[int, int]]
+    max_number: int
     registers: dict[str, tuple[int, int]] = field(default_factory=dict)
-    steps: list[_Step] = field(default_factory=list)
+    facts: list[_Fact] = field(default_factory=list)
     sentences: list[tuple[str, dict[str, int]]] = field(default_factory=list)
-    num_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +120,10 @@ class _Draw:
     """A problem before it is written out."""
 
     situation: str
-    words: dict[str, str]
-    sentences: tuple[tuple[str, dict[str, int]], ...]
-    steps: tuple[_Step, ...]
+    story: _Story
+    words: Mapping[str, str]
+    people: Mapping[str, str]
     has_distractor: bool
-    people: dict[str, str]
 
 
 def generate(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Problem:
@@ -122,206 +138,182 @@ def _draw(rng: random.Random, difficulty: Difficulty) -> _Draw:
     counts = range(difficulty.min_steps, difficulty.max_steps + 1)
     weights = difficulty.step_weights[difficulty.min_steps - 2 : difficulty.max_steps - 1]
     num_steps = rng.choices(counts, weights)[0]
-    names = list(SITUATIONS)
-    for _ in range(MAX_TRIES):
-        name = names[int(rng.random() * len(names))]
-        situation = SITUATIONS[name]
-        story = _told(situation, num_steps, rng, difficulty)
-        if story is None or not _is_needed(story):
-            continue
-        has_distractor = rng.random() < difficulty.distractor_rate
-        if has_distractor:
-            text = rng.choice(situation.distractors)
-            values = {"d": rng.randint(2, difficulty.max_quantity)}
-            story.sentences.insert(rng.randrange(1, len(story.sentences)), (text, values))
-        words = _words(situation, rng)
-        drawn = _Draw(
-            name, words, tuple(story.sentences), tuple(story.steps), has_distractor, _people(rng)
-        )
-        if _prompt(drawn, _ANYONE).count(" ") < MAX_WORDS:
-            return drawn
-    raise UserError(f"no word problem found in {MAX_TRIES} draws: widen {difficulty}")
+    names = tuple(SITUATIONS)
+    for _ in range(MAX_SITUATIONS):
+        name = _pick(rng, names)
+        for _ in range(MAX_STORIES):
+            story = _Story(rng, _limits(difficulty), difficulty.max_number)
+            if _tell(story, SITUATIONS[name], num_steps) and _is_needed(story):
+                drawn = _dressed(name, story, difficulty)
+                if MIN_WORDS <= _content(drawn).count(" ") + 1 <= MAX_WORDS:
+                    return drawn
+    raise UserError(f"no word problem found in {MAX_SITUATIONS} situations: widen {difficulty}")
 
 
-def _told(
-    situation: Situation, num_steps: int, rng: random.Random, difficulty: Difficulty
-) -> _Story | None:
-    """Compose a story of exactly so many steps; None where the draw comes to a dead end."""
-    story = _Story()
-    opening = rng.choice(situation.openings)
-    if KINDS[opening.kind].num_steps >= num_steps:
-        return None
-    if not _perform(story, opening, situation, rng, difficulty):
-        return None
-    story.registers["o"] = story.registers["x"]
-    left = list(situation.events)
-    while True:
-        missing = num_steps - story.num_steps
-        fitting = [e for e in left if _fits(e, story) and KINDS[e.kind].num_steps <= missing]
-        closing = [
-            e
-            for e in situation.questions
-            if _fits(e, story) and KINDS[e.kind].num_steps == missing
-        ]
-        options = fitting + closing
-        if not options:
-            return None
-        chosen = options[int(rng.random() * len(options))]
-        done = _perform(story, chosen, situation, rng, difficulty)
-        if chosen in closing:
-            return story if done else None
-        left.remove(chosen)
-        if not done:
-            continue
-
-
-def _fits(event: Event, story: _Story) -> bool:
-    """Return whether the story has what the event needs, and not yet what it brings in."""
-    kind = KINDS[event.kind]
-    known = story.registers.keys()
-    return kind.needs <= known and not ((kind.gives - kind.needs) & known)
-
-
-def _perform(
-    story: _Story, event: Event, situation: Situation, rng: random.Random, difficulty: Difficulty
-) -> bool:
-    """Compute an event with fresh numbers and add it to the story; False leaves it untouched."""
-    kind = KINDS[event.kind]
-    known = dict(story.registers)
-    slots: dict[str, int] = {}
-    steps: list[_Step] = []
-    says = iter(event.says)
-    for op in kind.ops:
-        equation = _computed(op, known, slots, rng, difficulty)
-        if equation is None:
-            return False
-        result = equation[3]
-        if not op.sign and op.left in known:
-            known[op.target] = known[op.left]
-            continue
-        rests_on = tuple(known[side][1] for side in (op.left, op.right) if side in known)
-        known[op.target] = (result, len(story.steps) + len(steps))
-        if op.sign:
-            said = situation.says[op.target] if op.target in REGISTERS else next(says)
-            steps.append(_Step(said, equation, rests_on))
-        else:
-            steps.append(_Step("", None, rests_on))
-    story.steps += steps
-    story.sentences.append((event.text, slots))
-    story.num_steps += kind.num_steps
-    story.registers = {r: v for r, v in known.items() if r in REGISTERS and r not in kind.drops}
-    return True
-
-
-def _computed(
-    op: Op,
-    known: dict[str, tuple[int, int]],
-    slots: dict[str, int],
-    rng: random.Random,
-    difficulty: Difficulty,
-) -> tuple[int, str, int, int] | None:
-    """Return the equation, drawing the slots in it; None where the numbers do not allow it."""
-    left = _value(op.left, known, slots)
-    right = _value(op.right, known, slots) if op.sign else 0
-    if left is None:
-        fitting = _fitting_left(op, right, difficulty)
-        if not fitting:
-            return None
-        left = slots[op.left] = rng.choice(fitting)
-    if right is None:
-        fitting = _fitting_right(op, left, difficulty)
-        if not fitting:
-            return None
-        right = slots[op.right] = rng.choice(fitting)
-    result = _apply(left, op.sign, right)
-    # 1 is left out so that every noun behind a number is a plural
-    if result is None or not 2 <= result <= difficulty.max_number:
-        return None
-    return left, op.sign, right, result
-
-
-def _value(name: str, known: dict[str, tuple[int, int]], slots: dict[str, int]) -> int | None:
-    if name in known:
-        return known[name][0]
-    return int(name) if name.isdecimal() else slots.get(name)
-
-
-def _apply(left: int, sign: str, right: int) -> int | None:
-    if sign == "/":
-        return None if left % right else left // right
-    return {"": left, "+": left + right, "-": left - right, "*": left * right}[sign]
-
-
-def _range(slot: str, difficulty: Difficulty) -> range:
-    limits = {
+@lru_cache(maxsize=8)
+def _limits(difficulty: Difficulty) -> Mapping[str, tuple[int, int]]:
+    """Return the least and the largest number of each sort of slot."""
+    return {
         "s": (10, difficulty.max_quantity),
         "n": (2, difficulty.max_quantity),
+        "g": (2, difficulty.max_quantity // 3),
         "k": (2, difficulty.max_factor),
         "p": (2, difficulty.max_price),
         "c": (2, difficulty.max_number),
     }
-    low, high = limits[slot[0]]
-    return range(low, high + 1)
 
 
-def _fitting_left(op: Op, right: int | None, difficulty: Difficulty) -> range:
-    numbers = _range(op.left, difficulty)
-    if right is None or not op.sign:
-        return numbers
-    low, high = numbers.start, numbers.stop - 1
-    if op.sign == "-":
-        low, high = right + 2, min(high, right + difficulty.max_quantity)
-    if op.sign == "+":
-        high = min(high, difficulty.max_number - right)
-    if op.sign == "*":
-        high = min(high, difficulty.max_number // right)
-    return range(low, high + 1)
+def _dressed(name: str, story: _Story, difficulty: Difficulty) -> _Draw:
+    """Add the words, the people and, now and then, a distracting sentence."""
+    rng, situation = story.rng, SITUATIONS[name]
+    has_distractor = rng.random() < difficulty.distractor_rate
+    if has_distractor:
+        numbers = {"d": rng.randint(*story.limits["n"])}
+        place = rng.randrange(1, len(story.sentences))
+        story.sentences.insert(place, (_pick(rng, situation.distractors), numbers))
+    words: dict[str, str] = {}
+    for key, choices in situation.words.items():
+        one, _, many = _pick(rng, choices).partition("|")
+        words |= {key: one, key + "s": many or one + "s"}
+    # B and C are of the other sex than A, so that "he" or "she" can only mean A
+    same, other, pronouns = _pick(rng, ((BOYS, GIRLS, _HIS), (GIRLS, BOYS, _HER)))
+    second, third = rng.sample(other, 2)
+    people = {"A": _pick(rng, same), "B": second, "C": third, **pronouns}
+    return _Draw(name, story, words, people, has_distractor)
 
 
-def _fitting_right(op: Op, left: int, difficulty: Difficulty) -> range | list[int]:
-    numbers = _range(op.right, difficulty)
-    low, high = numbers.start, numbers.stop - 1
+# --- composing ----------------------------------------------------------------------------
+
+
+def _tell(story: _Story, situation: Situation, num_steps: int) -> bool:
+    """Compose a story of exactly so many steps; False where the draw comes to a dead end."""
+    opening = _pick(story.rng, situation.openings)
+    missing = num_steps - opening.kind.num_steps
+    if not _perform(story, opening):
+        return False
+    story.registers["o"] = story.registers["x"]
+    untold = list(situation.events)
+    while True:
+        events = [e for e in untold if e.kind.num_steps <= missing and _fits(story, e)]
+        ends = [e for e in situation.questions if e.kind.num_steps == missing and _fits(story, e)]
+        if not events and not ends:
+            return False
+        event = _pick(story.rng, events + ends)
+        is_done = _perform(story, event)
+        if event in ends:
+            return is_done
+        untold.remove(event)
+        if is_done:
+            missing -= event.kind.num_steps
+
+
+def _fits(story: _Story, event: Event) -> bool:
+    """Return whether the story has what the event needs, and not yet what it brings in."""
+    known = story.registers.keys()
+    return event.kind.needs <= known and event.kind.brings.isdisjoint(known)
+
+
+def _perform(story: _Story, event: Event) -> bool:
+    """Add an event with fresh numbers to the story; False (nothing added) if none fit."""
+    known = dict(story.registers)
+    slots: dict[str, int] = {}
+    facts: list[_Fact] = []
+    says = iter(event.says)
+    for op in event.kind.ops:
+        if not op.sign and op.left in known:
+            known[op.target] = known[op.left]
+            continue
+        equation = _computed(story, op, known, slots)
+        if equation is None:
+            return False
+        known_sides = [side for side in (op.left, op.right) if side in known]
+        rests_on = tuple(known[side][1] for side in known_sides)
+        facts.append(
+            _Fact(equation, next(says), rests_on) if op.sign else _Fact(None, "", rests_on)
+        )
+        known[op.target] = equation[3], len(story.facts) + len(facts) - 1
+    story.facts += facts
+    story.sentences.append((event.text, slots))
+    kept = REGISTERS - event.kind.ends
+    story.registers = {name: fact for name, fact in known.items() if name in kept}
+    return True
+
+
+def _computed(
+    story: _Story, op: Op, known: Mapping[str, tuple[int, int]], slots: dict[str, int]
+) -> Equation | None:
+    """Return the equation of an op, drawing its slots; None where the numbers do not allow it."""
+    left, right = (
+        known[side][0] if side in known else int(side) if side.isdecimal() else slots.get(side)
+        for side in (op.left, op.right or "0")
+    )
+    if left is None:
+        left = slots[op.left] = _drawn_left(story, op, right)
+    if right is None:
+        right = slots[op.right] = _drawn_right(story, op, left)
+    if op.sign == "/" and (right == 0 or left % right):
+        return None
+    result = _apply(left, op.sign, right)
+    # every number is at least 2, so that the noun behind it is always a plural
+    return (left, op.sign, right, result) if 2 <= result <= story.max_number else None
+
+
+def _apply(left: int, sign: str, right: int) -> int:
+    if sign == "*":
+        return left * right
+    if sign == "/":
+        return left // right
+    return left - right if sign == "-" else left + right
+
+
+def _drawn_left(story: _Story, op: Op, right: int | None) -> int:
+    """Draw the left number of an op within its limits, or 0 where none fits the right one."""
+    low, high = story.limits[op.left[0]]
+    if op.sign == "-" and right is not None:
+        low, high = right + 2, min(high, right + story.limits["n"][1])
+    elif op.sign == "+" and right is not None:
+        high = min(high, story.max_number - right)
+    return story.rng.randint(low, high) if low <= high else 0
+
+
+def _drawn_right(story: _Story, op: Op, left: int) -> int:
+    """Draw the right number of an op within its limits, or 0 where none fits the left one."""
+    low, high = story.limits[op.right[0]]
     if op.sign == "/":
-        return [n for n in range(low, min(high, left // 2) + 1) if left % n == 0]
+        divisors = [n for n in range(low, min(high, left // 2) + 1) if left % n == 0]
+        return _pick(story.rng, divisors) if divisors else 0
     if op.sign == "-":
         high = min(high, left - 2)
-    if op.sign == "+":
-        high = min(high, difficulty.max_number - left)
-    if op.sign == "*":
-        high = min(high, difficulty.max_number // left)
-    return range(low, high + 1)
+    elif op.sign == "+":
+        high = min(high, story.max_number - left)
+    else:
+        high = min(high, story.max_number // max(left, 1))
+    return story.rng.randint(low, high) if low <= high else 0
 
 
 def _is_needed(story: _Story) -> bool:
-    """Return whether the last step rests, directly or not, on every other."""
+    """Return whether the last fact rests, directly or not, on every other."""
     reached: set[int] = set()
-    waiting = [len(story.steps) - 1]
+    waiting = [len(story.facts) - 1]
     while waiting:
         index = waiting.pop()
         if index not in reached:
             reached.add(index)
-            waiting += story.steps[index].rests_on
-    return len(reached) == len(story.steps)
+            waiting += story.facts[index].rests_on
+    return len(reached) == len(story.facts)
 
 
-def _words(situation: Situation, rng: random.Random) -> dict[str, str]:
-    words: dict[str, str] = {}
-    for key, choices in situation.words.items():
-        one, _, many = choices[int(rng.random() * len(choices))].partition("|")
-        words[key] = one
-        words[key + "s"] = many or one + "s"
-    return words
+def _pick(rng: random.Random, choices: Sequence[_T]) -> _T:
+    # several times as fast as rng.choice
+    return choices[int(rng.random() * len(choices))]
 
 
-def _people(rng: random.Random) -> dict[str, str]:
-    names = rng.sample(BOYS + GIRLS, 3)
-    pronouns = _PRONOUNS["boy" if names[0] in BOYS else "girl"]
-    return {**dict(zip("ABC", names, strict=True)), **pronouns}
+# --- writing ------------------------------------------------------------------------------
 
 
-def _prompt(drawn: _Draw, people: dict[str, str]) -> str:
+def _prompt(drawn: _Draw, people: Mapping[str, str]) -> str:
     words = {**drawn.words, **people}
-    return " ".join(text.format(**words, **values) for text, values in drawn.sentences)
+    return " ".join(text.format(**words, **slots) for text, slots in drawn.story.sentences)
 
 
 def _content(drawn: _Draw) -> str:
@@ -331,15 +323,14 @@ def _content(drawn: _Draw) -> str:
 
 def _written(drawn: _Draw) -> Problem:
     words = {**drawn.words, **drawn.people}
-    program: list[list[int | str]] = []
     lines: list[str] = []
-    for step in drawn.steps:
-        if step.equation is None:
-            continue
-        left, sign, right, result = step.equation
-        program.append([left, sign, right, result])
-        said = step.says.format(**words)
-        lines.append(said.replace("#", f"{left} {sign} {right} = {result}"))
+    program: list[list[int | str]] = []
+    for fact in drawn.story.facts:
+        if fact.equation is not None:
+            left, sign, right, result = fact.equation
+            equation = f"{left} {sign} {right} = {result}"
+            lines.append(fact.says.format(**words).replace("#", equation))
+            program.append([left, sign, right, result])
     answer = str(program[-1][3])
     digest = hashlib.blake2b(_content(drawn).encode(), digest_size=6).hexdigest()
     return Problem(
@@ -358,13 +349,6 @@ def _written(drawn: _Draw) -> Problem:
     )
 
 
-@lru_cache(maxsize=2)
-def _training_set(difficulty: Difficulty) -> tuple[Problem, ...]:
-    """Return the fixed training set in the order drawn."""
-    draws = draw_split(NAME, "train", 0, lambda rng: _draw(rng, difficulty), _content)
-    return tuple(_written(drawn) for drawn in islice(draws, TRAIN_SIZE))
-
-
 def problems(split: Split, seed: int, difficulty: Difficulty = DEFAULT) -> Iterator[Problem]:
     """Yield a split's problems, none twice, the same ones for the same arguments.
 
@@ -376,8 +360,16 @@ def problems(split: Split, seed: int, difficulty: Difficulty = DEFAULT) -> Itera
         if seed:
             random.Random(derive_seed(NAME, split, "order", seed)).shuffle(members)
         return iter(members)
-    draws = draw_split(NAME, split, seed, lambda rng: _draw(rng, difficulty), _content)
-    return (_written(drawn) for drawn in draws)
+    return map(_written, _draws(split, seed, difficulty))
+
+
+@lru_cache(maxsize=2)
+def _training_set(difficulty: Difficulty) -> tuple[Problem, ...]:
+    return tuple(map(_written, islice(_draws("train", 0, difficulty), TRAIN_SIZE)))
+
+
+def _draws(split: Split, seed: int, difficulty: Difficulty) -> Iterator[_Draw]:
+    return draw_split(NAME, split, seed, lambda rng: _draw(rng, difficulty), _content)
 
 
 def grade(problem: Problem, text: str) -> bool | None:

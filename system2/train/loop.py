@@ -8,6 +8,7 @@ stood. Runs on `accelerate`: one CPU or GPU, or several by `accelerate launch`.
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -263,3 +264,8 @@ def _tensor(tensors: Mapping[str, Tensor], name: str, source: Path) -> Tensor:
     if name not in tensors:
         raise UserError(f"{source}: {name} is missing; remove the folder to start again")
     return tensors[name]
+
+
+def forget_training(folder: Path) -> None:
+    """Remove a run's checkpoints, once what it made is saved."""
+    shutil.rmtree(folder, ignore_errors=True)

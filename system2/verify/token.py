@@ -2,7 +2,7 @@
 
 s(x_<t, v) is a verifier's score of token v after a prefix; decoding takes
 z*[v] = z[v] + beta * s(x_<t, v) on the plausible set V_t = {v : z[v] >= max z + log alpha}.
-Three layouts of the verifier, one interface (`TokenVerifier.pair_scores` trains it,
+Three layouts of the verifier, one interface (`TokenVerifier.forward` trains it,
 `VerifierGuide` decodes with it):
 
 - `separate`: a full second model, the paper's; a candidate is fed as a token and scored at its
@@ -17,7 +17,6 @@ We differ from the reference (yc1999/LLM2 at 8be7f5d) where it errs: any batch s
 greedy, the mean is over real pairs, no vocabulary logits in a scalar verifier, one cache.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -25,11 +24,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from system2.core import UserError
 from system2.engine.cache import Window
 from system2.engine.model import LanguageModel
 from system2.engine.sampling import plausible
 from system2.engine.session import Session
+from system2.verify.trunk import TopLayers
 
 Layout: TypeAlias = Literal["separate", "shared", "vocab"]
 LAYOUTS: tuple[Layout, ...] = ("separate", "shared", "vocab")
@@ -44,53 +43,24 @@ class TokenVerifier(nn.Module):
 
     def __init__(self, policy: LanguageModel, layout: Layout, num_adapted: int) -> None:
         super().__init__()
-        config = policy.config
-        if layout == "separate":
-            num_adapted = config.num_layers
-        if not 0 <= num_adapted <= config.num_layers:
-            raise UserError(
-                f"cannot adapt {num_adapted} layers: the policy has {config.num_layers}"
-            )
+        is_separate = layout == "separate"
         self.layout: Layout = layout
-        self.tap = config.num_layers - num_adapted
-        self._policy = (policy,)  # in a tuple, so that it is no submodule
-        self.embed = copy.deepcopy(policy.model.embed_tokens) if layout == "separate" else None
-        self.layers = copy.deepcopy(policy.model.layers[self.tap :])
-        self.norm = copy.deepcopy(policy.model.norm)
+        self.top = TopLayers(
+            policy,
+            policy.config.num_layers if is_separate else num_adapted,
+            num_outputs=policy.config.vocab_size if layout == "vocab" else 1,
+            has_embeddings=is_separate,
+        )
         if layout == "vocab":
-            self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
             with torch.no_grad():
-                _ = self.head.weight.copy_(policy.lm_head.weight)
-        else:
-            self.head = nn.Linear(config.hidden_size, 1, bias=False)
-            nn.init.zeros_(self.head.weight)
-        self.head.to(policy.model.norm.weight)
-        for parameter in self.parameters():
-            _ = parameter.requires_grad_(True)
+                _ = self.top.head.weight.copy_(policy.lm_head.weight)
 
     @property
     def policy(self) -> LanguageModel:
         """The policy whose tokens (and, but for `separate`, hidden states) it judges."""
-        return self._policy[0]
+        return self.top.policy
 
-    @property
-    def num_adapted(self) -> int:
-        """How many of the policy's top layers it has copies of."""
-        return len(self.layers)
-
-    def states(
-        self,
-        tokens: Int[Tensor, "batch time"],
-        tapped: Float[Tensor, "batch time size"],
-        window: Window | None,
-        session: Session | None = None,
-    ) -> Float[Tensor, "batch time size"]:
-        """Return its own normed hidden states, from the tokens or the policy's tapped layer."""
-        x = self.embed(tokens) if self.embed is not None else tapped
-        caches = session.guide_caches if session is not None else None
-        return self.norm(self.policy.run(self.layers, x, window, caches))
-
-    def pair_scores(
+    def forward(
         self,
         tokens: Int[Tensor, "batch time"],
         window: Window,
@@ -102,30 +72,27 @@ class TokenVerifier(nn.Module):
         `chosen[j]` and `rejected[j]` are (row, column of the token, column of the last token
         of its prefix). The policy itself is not trained.
         """
-        policy = self.policy
-        with torch.no_grad():
-            tapped = policy.run_layers(policy.model.embed_tokens(tokens), 0, self.tap, window)
-        states = self.states(tokens, tapped, window)
+        tapped = self.top.tapped(tokens, window)
+        states = self.top.states(tokens, tapped, window)
         if self.layout != "vocab":
-            scores = self.head(states)[..., 0].float()
+            scores = self.top.head(states)[..., 0].float()
             return scores[chosen[:, 0], chosen[:, 1]], scores[rejected[:, 0], rejected[:, 1]]
-        with torch.no_grad():
-            top = policy.run_layers(tapped, self.tap, policy.config.num_layers, window)
-            final = policy.model.norm(top)
-        return tuple(
+        final = self.top.policy_states(tapped, window)
+        first, second = (
             self._vocab_scores(
                 states[place[:, 0], place[:, 2]],
                 final[place[:, 0], place[:, 2]],
                 tokens[place[:, 0], place[:, 1]],
             )
             for place in (chosen, rejected)
-        )  # pyright: ignore[reportReturnType]  (a generator of two)
+        )
+        return first, second
 
     def _vocab_scores(
         self, own: Tensor, hidden: Tensor, ids: Int[Tensor, "candidate"]
     ) -> Float[Tensor, "candidate"]:
         """Return verifier logit minus policy logit of one token a state."""
-        mine = (own * self.head.weight[ids]).sum(-1)
+        mine = (own * self.top.head.weight[ids]).sum(-1)
         return (mine - (hidden * self.policy.lm_head.weight[ids]).sum(-1)).float()
 
     def candidate_scores(
@@ -134,8 +101,8 @@ class TokenVerifier(nn.Module):
         """Return scores while decoding: from candidates' own states, or (`vocab`) from the
         state before each and the policy's logit of it."""
         if self.layout != "vocab":
-            return self.head(own)[:, 0].float()
-        return (own * self.head.weight[ids]).sum(-1).float() - logits
+            return self.top.head(own)[:, 0].float()
+        return (own * self.top.head.weight[ids]).sum(-1).float() - logits
 
 
 @dataclass(slots=True)
@@ -175,18 +142,18 @@ class VerifierGuide:
     @property
     def tap(self) -> int:
         """The policy layer whose input it reads."""
-        return self.verifier.tap
+        return self.verifier.top.tap
 
     def cache_shapes(self) -> list[tuple[int, int]]:
         """Return one shape a layer of its own."""
         config = self.verifier.policy.config
-        return [(config.num_kv_heads, config.head_dim)] * self.verifier.num_adapted
+        return [(config.num_kv_heads, config.head_dim)] * self.verifier.top.num_adapted
 
     def read(
         self, session: Session, tokens: Tensor, tapped: Tensor, window: Window
     ) -> Float[Tensor, "batch time size"]:
         """Return the verifier's own states at tokens."""
-        return self.verifier.states(tokens, tapped, window, session)
+        return self.verifier.top.states(tokens, tapped, window, session)
 
     def adjust(
         self, session: Session, logits: Float[Tensor, "batch vocab"]
@@ -220,7 +187,7 @@ class VerifierGuide:
             assert own is not None
             found.hidden, found.own = hidden[:, 0], own[:, 0]
             return own[:, 0]
-        return self.verifier.states(tokens, tokens, window, session)[:, 0]
+        return self.verifier.top.states(tokens, tokens, window, session)[:, 0]
 
     def advance(
         self, session: Session, chosen: Int[Tensor, "batch"], kept: Int[Tensor, "row"]

@@ -36,7 +36,9 @@ def test_rows_are_the_tasks_problems(
 
 
 def test_a_split_that_holds_fewer_says_so(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    shared_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SYSTEM2_DATA", str(shared_data))

@@ -90,17 +90,20 @@ def naive_verified(
 def score(verifier: TokenVerifier, prefix: list[int], candidate: int) -> float:
     policy = verifier.policy
     row = torch.tensor([prefix + [candidate]])
-    tapped = policy.run_layers(policy.model.embed_tokens(row), 0, verifier.tap)
-    states = verifier.states(row, tapped, None)[0]
+    tapped = policy.run_layers(policy.model.embed_tokens(row), 0, verifier.top.tap)
+    states = verifier.top.states(row, tapped, None)[0]
     if verifier.layout != "vocab":
-        return verifier.head(states[-1]).item()
+        return verifier.top.head(states[-1]).item()
     base = policy(row)[0, -2, candidate]
-    return ((states[-2] * verifier.head.weight[candidate]).sum() - base).item()
+    return ((states[-2] * verifier.top.head.weight[candidate]).sum() - base).item()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_verified_greedy_equals_the_definition(
-    layout: Layout, policy_model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+    layout: Layout,
+    policy_model: LanguageModel,
+    prompts: tuple[Tokens, ...],
+    small_tokenizer: Tokenizer,
 ) -> None:
     verifier = spread_verifier(policy_model, layout)
     guide = VerifierGuide(verifier, alpha=0.2, beta=0.7)
@@ -131,7 +134,9 @@ def test_batched_equals_alone(
         for (tokens, logprobs), (tokens_b, logprobs_b) in zip(one, other, strict=True):
             assert tokens == tokens_b
             assert logprobs == pytest.approx(logprobs_b, abs=1e-5)
-    alone = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts[:1], 3, params, 7), 1)
+    alone = sampled(
+        policy_model, small_tokenizer, guide, SampleRequest(prompts[:1], 3, params, 7), 1
+    )
     assert [t for t, _ in alone[0]] == [t for t, _ in together[0]]
 
 
@@ -154,7 +159,10 @@ def test_switched_off_equals_plain_greedy(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_cached_scores_equal_uncached_also_after_skipped_verification(
-    layout: Layout, policy_model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+    layout: Layout,
+    policy_model: LanguageModel,
+    prompts: tuple[Tokens, ...],
+    small_tokenizer: Tokenizer,
 ) -> None:
     """alpha 0.5 leaves many places with one candidate: nothing to verify there."""
     verifier = spread_verifier(policy_model, layout)

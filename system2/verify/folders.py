@@ -1,0 +1,128 @@
+"""Verifier folders: `verifier.json` and safetensors, tied to the policy they were trained for.
+
+A verifier that reads the policy's hidden states is worth nothing on another policy's, and one
+for another tokenizer judges other tokens than it is asked about: both are refused by name.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from system2.core import UserError
+from system2.engine.local import LocalPolicy
+from system2.engine.model import LanguageModel
+from system2.engine.tokenizer import Tokenizer, read_json
+from system2.engine.weights import load_tensors, read_tensors, state_of, write_folder
+from system2.verify.outcome import OutcomeVerifier
+from system2.verify.token import LAYOUTS, TokenVerifier
+
+LearnedVerifier: TypeAlias = TokenVerifier | OutcomeVerifier
+
+EMBEDDED_VERIFIERS = Path(__file__).parent.parent / "tiny" / "verifiers"
+"""Verifiers of the embedded model, shipped beside it: `tiny/separate` is a name for one."""
+
+
+def tokenizer_print(tokenizer: Tokenizer) -> str:
+    """Return a hash of a tokenizer's vocabulary, ids included."""
+    vocabulary = sorted(tokenizer.rust.get_vocab(with_added_tokens=True).items())
+    return hashlib.blake2b(json.dumps(vocabulary).encode(), digest_size=8).hexdigest()
+
+
+def policy_print(model: LanguageModel) -> str:
+    """Return a hash that tells checkpoints of one shape apart, the same in any dtype.
+
+    Of the first 16 numbers of every parameter, in bfloat16: training moves some of them.
+    """
+    state = hashlib.blake2b(digest_size=8)
+    for name, parameter in model.named_parameters():
+        values = parameter.detach().flatten()[:16].to("cpu", torch.bfloat16)
+        state.update(name.encode() + values.view(torch.int16).numpy().tobytes())
+    return state.hexdigest()
+
+
+def save_verifier(
+    folder: Path,
+    verifier: LearnedVerifier,
+    tokenizer: Tokenizer,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a verifier folder, whole or not at all.
+
+    `settings` are the alpha and beta to decode with (chosen on validation problems);
+    `dtype` None keeps the parameters' own.
+    """
+    is_token = isinstance(verifier, TokenVerifier)
+    description = {
+        "kind": "token" if is_token else "outcome",
+        "layout": verifier.layout if is_token else None,
+        "num_adapted": verifier.top.num_adapted,
+        "settings": dict(settings or {}),
+        "tokenizer": tokenizer_print(tokenizer),
+        "policy": policy_print(verifier.top.policy),
+        "manifest": dict(manifest or {}),
+    }
+    tensors: dict[str, Tensor] = state_of(verifier, dtype)
+    write_folder(
+        folder,
+        {
+            "verifier.json": json.dumps(description, indent=2).encode(),
+            "model.safetensors": tensors,
+        },
+    )
+
+
+def find_verifier(name: str) -> Path:
+    """Return a verifier's folder: a path, or `tiny/NAME` for one shipped beside `tiny`.
+
+    Raises: `UserError` where there is none.
+    """
+    folder = Path(name)
+    if (folder / "verifier.json").is_file():
+        return folder
+    shipped = sorted(p.name for p in EMBEDDED_VERIFIERS.glob("*") if p.is_dir())
+    if name.startswith("tiny/") and name.removeprefix("tiny/") in shipped:
+        return EMBEDDED_VERIFIERS / name.removeprefix("tiny/")
+    known = ", ".join(f"tiny/{n}" for n in shipped) or "none is shipped"
+    raise UserError(f"no verifier {name!r}: no verifier.json there (shipped ones: {known})")
+
+
+def load_verifier(name: str, policy: LocalPolicy) -> tuple[LearnedVerifier, dict[str, Any]]:
+    """Load a verifier for a policy; return it with the settings chosen for it.
+
+    Raises: `UserError` where it was trained for another tokenizer or another policy, or its
+    folder is broken.
+    """
+    folder = find_verifier(name)
+    path = folder / "verifier.json"
+    raw = read_json(path)
+    model = policy.model
+    if raw.get("tokenizer") != tokenizer_print(policy.tokenizer):
+        raise UserError(
+            f"{folder}: this verifier was trained for another tokenizer than the policy's; "
+            "train one for this policy (system2 train token-verifier)"
+        )
+    kind, layout, count = raw.get("kind"), raw.get("layout"), raw.get("num_adapted")
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise UserError(f"{path}: num_adapted is {count!r}, not a whole number")
+    if kind == "token" and layout in LAYOUTS:
+        verifier: LearnedVerifier = TokenVerifier(model, layout, count)
+    elif kind == "outcome":
+        verifier = OutcomeVerifier(model, count)
+    else:
+        raise UserError(f"{path}: kind {kind!r} with layout {layout!r} is not known")
+    if layout != "separate" and raw.get("policy") != policy_print(model):
+        raise UserError(
+            f"{folder}: this verifier reads the hidden states of another policy; "
+            "train one for this policy (system2 train token-verifier)"
+        )
+    load_tensors(verifier, folder, read_tensors(folder))
+    settings = raw.get("settings")
+    return verifier.eval(), dict(settings) if isinstance(settings, dict) else {}
