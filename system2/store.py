@@ -452,7 +452,8 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file; what is finished stays for the next time."""
-        self._file.close()
+        with naming(self._partial):  # closing tries once more to write what a full disk refused
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,8 @@ FLOORS = (
     ("system2", "core"),
     ("tree", "tasks", "engine"),
     ("verify", "search", "select", "run", "store"),
-    ("synthesise", "train", "curate", "evaluate"),
+    ("synthesise",),
+    ("train", "curate", "evaluate"),
     ("view", "serve", "scale"),
     ("cli",),
     ("__main__",),
@@ -77,7 +78,9 @@ def test_modules_and_functions_are_small(name: str) -> None:
     assert num_lines <= MAX_MODULE_LINES, f"{name} has {num_lines} lines"
     for node in ast.walk(parse(name)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            num_lines = int(node.end_lineno or 0) - node.lineno + 1
+            # What a command's docstring says of its options is documentation, not length.
+            num_said = str(ast.get_docstring(node) or "").count("\n") + 1
+            num_lines = int(node.end_lineno or 0) - node.lineno + 1 - num_said
             assert num_lines <= MAX_FUNCTION_LINES, f"{name}.{node.name} has {num_lines} lines"
 
 

@@ -17,9 +17,10 @@ def models(*, json: Json = False) -> None:
         Print the list as one JSON object.
     """
     from system2.tasks import TASKS
+    from system2.tasks.reasoning_gym import PREFIX
 
     policies = [SHIPPED.name] if (SHIPPED / "config.json").is_file() else []
-    verifiers = sorted(str(found.parent) for found in SHIPPED.glob("verifiers/*/config.json"))
+    verifiers = sorted(f"tiny/{at.name}" for at in SHIPPED.glob("verifiers/*") if at.is_dir())
     tasks = sorted(TASKS)
     if not json:
         for heading, names in (
@@ -27,7 +28,7 @@ def models(*, json: Json = False) -> None:
             ("policies, others", ["FOLDER (a Hugging Face checkpoint)", "hub:NAME (downloaded)"]),
             ("verifiers, shipped", verifiers),
             ("verifiers, others", ["FOLDER (made by: system2 train token-verifier)"]),
-            ("tasks", tasks),
+            ("tasks", [*tasks, f"{PREFIX}NAME (any dataset of reasoning-gym)"]),
         ):
             for number, name in enumerate(names or ["(none)"]):
                 say(f"{'' if number else heading:20} {name}")

@@ -259,19 +259,19 @@ class LanguageModel(nn.Module):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.has_tied_head:
             self.lm_head.weight = self.model.embed_tokens.weight
-        inverse, self.rope_scale = rope_frequencies(config)
-        self.register_buffer("inverse_frequencies", inverse, persistent=False)
+        # no buffer: `.to(bfloat16)` would round the frequencies, and far positions with them
+        self._rope = rope_frequencies(config)
 
     def turns(self, positions: Int[Tensor, "batch time"]) -> tuple[Tensor, Tensor]:
         """Return cos and sin of the rotary angles, each `[batch time 1 dim]`."""
-        inverse: Tensor = self.get_buffer("inverse_frequencies")
+        if self._rope[0].device != positions.device:  # made on another one, or on `meta`
+            inverse, scale = rope_frequencies(self.config)
+            self._rope = inverse.to(positions.device), scale
+        inverse, scale = self._rope
         angles = positions[..., None].float() * inverse
         angles = torch.cat((angles, angles), dim=-1)[:, :, None]
         dtype = self.model.norm.weight.dtype
-        return (
-            (angles.cos() * self.rope_scale).to(dtype),
-            (angles.sin() * self.rope_scale).to(dtype),
-        )
+        return (angles.cos() * scale).to(dtype), (angles.sin() * scale).to(dtype)
 
     def hidden(
         self,

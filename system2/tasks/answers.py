@@ -11,12 +11,14 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
-from system2.tasks.answers_compare import compare, undecided
+from system2.tasks.answers_compare import are_equal_numbers, compare, undecided
 from system2.tasks.answers_extract import find_answer, find_marked
 from system2.tasks.answers_latex import tidy
-from system2.tasks.answers_numbers import Number
+from system2.tasks.answers_numbers import Number, read_plain
 from system2.tasks.answers_pool import ask_algebra
 from system2.tasks.answers_values import Formula, Group, Labelled, Opaque, Value, Words, read_answer
 
@@ -32,6 +34,15 @@ _VERDICT = re.compile(r"(?:yes|no|true|false)(?=[,;:])", re.IGNORECASE)
 _SPELLED_BRACKETS = {"{}": ("\\{", "\\}"), ":": ("", ""), "∪": ("", "")}
 _SHORT = 200
 _WINDOW = 256
+_WORKERS = 2
+_PACKAGES = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy")
+
+
+class _Open(NamedTuple):
+    """Two final answers, the prediction's and gold's, that only algebra can compare."""
+
+    prediction: str
+    gold: str
 
 
 def extract_answer(text: str) -> str | None:
@@ -66,51 +77,42 @@ def grade_answer(
     (seconds) limits the algebra that some answers need; `rounding_digits` is how many significant
     digits a decimal must show to stand for a number that has no finite decimal (1/3, √2).
     """
-    found, wanted, grade = _grade_fast(prediction, gold, rounding_digits)
-    if found is None or wanted is None:
-        return grade
-    return ask_algebra(
-        found, wanted, timeout_s=timeout_s, rounding_digits=rounding_digits, workers=2
-    )
+    grade = _grade_fast(prediction, gold, rounding_digits)
+    if isinstance(grade, _Open):
+        return ask_algebra(
+            *grade, timeout_s=timeout_s, rounding_digits=rounding_digits, workers=_WORKERS
+        )
+    return grade
 
 
 def grade_answers(
     pairs: Iterable[tuple[str, str]],
     *,
     timeout_s: float = 3.0,
-    workers: int = 2,
+    workers: int = _WORKERS,
     rounding_digits: int = 4,
 ) -> Iterator[bool | None]:
     """Grade (prediction, gold) pairs lazily and in order, algebra on `workers` processes."""
+    ask = partial(
+        ask_algebra, timeout_s=timeout_s, rounding_digits=rounding_digits, workers=workers
+    )
     waiting: deque[Future[bool | None] | bool | None] = deque()
-    with ThreadPoolExecutor(max_workers=workers) as threads:
+    threads = ThreadPoolExecutor(max_workers=workers)
+    try:
         for prediction, gold in pairs:
-            found, wanted, grade = _grade_fast(prediction, gold, rounding_digits)
-            if found is None or wanted is None:
-                waiting.append(grade)
-            else:
-                waiting.append(
-                    threads.submit(
-                        ask_algebra,
-                        found,
-                        wanted,
-                        timeout_s=timeout_s,
-                        rounding_digits=rounding_digits,
-                        workers=workers,
-                    )
-                )
+            grade = _grade_fast(prediction, gold, rounding_digits)
+            waiting.append(threads.submit(ask, *grade) if isinstance(grade, _Open) else grade)
             while waiting and (len(waiting) > _WINDOW or not isinstance(waiting[0], Future)):
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def checker_versions() -> dict[str, str]:
     """Return the versions of what grading depends on, for manifests; "absent" if not installed."""
     return {name: _version(name) for name in _PACKAGES}
-
-
-_PACKAGES = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy")
 
 
 def _version(package: str) -> str:
@@ -124,22 +126,28 @@ def _result(waiting: Future[bool | None] | bool | None) -> bool | None:
     return waiting.result() if isinstance(waiting, Future) else waiting
 
 
-def _grade_fast(
-    prediction: str, gold: str, rounding_digits: int
-) -> tuple[str | None, str | None, bool | None]:
-    """Return the two final answers if only algebra can tell, else (None, None, grade)."""
+def _grade_fast(prediction: str, gold: str, rounding_digits: int) -> "_Open | bool | None":
+    """Return the grade, or the two final answers where only algebra can tell."""
+    plain, plain_gold = read_plain(prediction), read_plain(gold)
+    if plain is not None and plain_gold is not None:
+        return are_equal_numbers(plain, plain_gold, rounding_digits)
     wanted = _gold_answer(gold)
     if not wanted:
-        return None, None, None
+        return None
+    if prediction.strip() == gold.strip():
+        return True
     truth = read_answer(wanted)
-    choice = _read_choice(wanted)
+    choice = None if isinstance(truth, Number) else _read_choice(wanted)
     if choice is not None:
-        return None, None, _grade_choice(prediction, *choice)
+        return _grade_choice(prediction, *choice)
     found = _predicted_answer(prediction, isinstance(truth, Words))
     if not found:
-        return None, None, False
-    grade = compare(read_answer(found), truth, undecided, rounding_digits)
-    return (None, None, grade) if grade is not None else (found, wanted, None)
+        return False
+    answer = read_answer(found)
+    grade = compare(answer, truth, undecided, rounding_digits)
+    if grade is None and not isinstance(answer, Opaque) and not isinstance(truth, Opaque):
+        return _Open(found, wanted)
+    return grade
 
 
 def _gold_answer(gold: str) -> str:
@@ -164,11 +172,9 @@ def _read_choice(answer: str) -> tuple[str, str] | None:
     if len(answer) > _SHORT:
         return None
     match = _CHOICE.fullmatch(tidy(answer).replace('"', "").strip())
-    return (
-        (match["letter"] or match["bare"], (match["text"] or match["name"] or ""))
-        if match
-        else None
-    )
+    if match is None:
+        return None
+    return match["letter"] or match["bare"], match["text"] or match["name"] or ""
 
 
 def _grade_choice(prediction: str, letter: str, text: str) -> bool:

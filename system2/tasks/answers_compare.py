@@ -71,15 +71,15 @@ def are_equal_numbers(left: Number, right: Number, rounding_digits: int = 4) -> 
     return _are_close(left, right, rounding_digits)
 
 
-def is_rounding_of(decimal: Number, low: Fraction, high: Fraction, rounding_digits: int) -> bool:
-    """Return whether a decimal is the rounding of a number that lies between low and high."""
-    if decimal.step is None or decimal.digits < (1 if decimal.cut else rounding_digits):
+def is_rounding_of(decimal: Number, exact: Fraction, rounding_digits: int) -> bool:
+    """Return whether a decimal is a number rounded; one that goes on ("0.33...") must begin it."""
+    if decimal.step is None:
         return False
     if decimal.cut:
-        gap_low, gap_high = abs(low) - abs(decimal.value), abs(high) - abs(decimal.value)
-        return decimal.digits > 2 and 0 <= min(gap_low, gap_high) < decimal.step
-    half = decimal.step / 2
-    return abs(low - decimal.value) <= half and abs(high - decimal.value) <= half
+        rest = abs(exact) - abs(decimal.value)
+        return decimal.digits > 2 and 0 <= rest < decimal.step and exact * decimal.value > 0
+    is_near = abs(exact - decimal.value) <= decimal.step / 2
+    return is_near and decimal.digits >= rounding_digits
 
 
 def _scaled(number: Number, scale: Fraction) -> Number:
@@ -97,7 +97,7 @@ def _are_close(left: Number, right: Number, rounding_digits: int) -> bool:
     decimal, exact = (left, right) if left.step is not None else (right, left)
     if _is_finite_decimal(exact.value):
         return False
-    return is_rounding_of(decimal, exact.value, exact.value, rounding_digits)
+    return is_rounding_of(decimal, exact.value, rounding_digits)
 
 
 def _is_finite_decimal(value: Fraction) -> bool:

@@ -62,7 +62,9 @@ _LAST_NUMBER = re.compile(
     r"(?:\s?\\?%|\s(?:percent|thousand|million|billion|trillion|dozen)\b)?"
 )
 _DENIAL = re.compile(r"(?:not|neither)\b", re.IGNORECASE)
-_QUOTED = re.compile(r"\$?\s?\\(?:text|textbf|mbox|mathrm)\s?\{[^{}]*\}\s?\$?\.?")
+_QUOTED = re.compile(
+    r"(?:\$|\\\[|\\\()?\s?\\(?:text|textbf|mbox|mathrm)\s?\{[^{}]*\}\s?(?:\$|\\\]|\\\))?\.?"
+)
 _BOX_PERCENT = re.compile(r"[\s$]{0,4}\\?(?:%|percent|pct)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TOKEN = re.compile(r"\S+")

@@ -46,6 +46,7 @@ _REWRITES = tuple(
         (rf"\\(?:{_WORD_COMMANDS})\s?\{{([^{{}}]*)\}}", r'"\1"'),
         (r"\\([dtc])frac(?![a-zA-Z])", r"\\frac"),
         (r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s?(\\[a-z]+)\s?(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s?(\w)\s?(?=\{)", r"\\frac{\1}"),
         (r"\\frac\s?\{([^{}]*)\}\s?(\w)", r"\\frac{\1}{\2}"),
         (r"\\frac\s?\{([^{}]*)\}\s(?=\{)", r"\\frac{\1}"),

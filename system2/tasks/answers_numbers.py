@@ -117,8 +117,8 @@ def read_plain(text: str) -> Number | None:
     >>> read_plain("$1,234.50").value
     Fraction(2469, 2)
     """
-    match = _PLAIN.fullmatch(text)
-    if match is None or len(text) > MAX_DIGITS:
+    match = _PLAIN.fullmatch(text) if len(text) <= MAX_DIGITS else None
+    if match is None:
         return None
     sign, money, whole, decimals = match.groups()
     places = decimals[1:] if decimals else ""

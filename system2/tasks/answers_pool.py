@@ -39,7 +39,7 @@ class Worker:
         paths = [root, os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "system2.tasks.answers_worker"],
+            [sys.executable, "-P", "-m", "system2.tasks.answers_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -157,8 +157,13 @@ class Pool:
             self._workers.add(worker)
         try:
             greeting = worker.greet()
-        except BaseException:
+        except BaseException as error:
             self._drop(worker)
+            if isinstance(error, WorkerGoneError):
+                raise UserError(
+                    "the algebra process does not start; "
+                    "`python -m system2.tasks.answers_worker` shows why"
+                ) from error
             raise
         if "ready" in greeting:
             return worker

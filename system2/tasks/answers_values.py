@@ -82,17 +82,19 @@ _MATRIX = re.compile(
     re.DOTALL,
 )
 _RELATION = re.compile(r"(\\le|\\ge|<|>)(?![a-zA-Z=])")
+_FALLING = {">": "<", "\\ge": "\\le"}
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _MEMBER = re.compile(r"\\in(?![a-zA-Z])")
 _LABEL = re.compile(r"[a-zA-Z\\|(\[\"'][^+*=<>]{0,80}")
 _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?'?(?:\([a-zA-Z]\))?|\\[a-zA-Z]+")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _FREE = re.compile(r"[a-df-hj-zA-Z]")
-_TRAILING_WORDS = re.compile(r'"\s*[a-zA-Z][^"]*"(?:\^\{?[23]\}?)?$')
+_TRAILING_WORDS = re.compile(r'(?:"\s*[a-zA-Z][^"]*"(?:\^\{?[23]\}?)?\s?)+$')
 _TIGHT_GROUPS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?![\d,])")
+_CLOCK = re.compile(r"(?<=\d)\s(am|pm)\b")
 _DIGITS_APART = re.compile(r"[\d.]+(?:\s[\d.]+)+")
 _COMMA_DECIMAL = re.compile(r"[-+]?(?:0,\d+|\d+,\d{2,})")
-_FOLD = re.compile(r"[^\w+\-*/^=<>|\\{}()\[\]%$]+")
+_FOLD = re.compile(r"[^\w:+\-*/^=<>|\\{}()\[\]%$]+")
 
 
 def read_answer(answer: str) -> Value:
@@ -124,6 +126,7 @@ def has_words(text: str) -> bool:
 def fold_words(text: str) -> str:
     """Return words without case, punctuation and leading article, so that equals are equal."""
     folded = _FOLD.sub(" ", text.replace(".", "").casefold()).strip()
+    folded = _CLOCK.sub(r"\1", folded)
     return folded.removeprefix("the ").removeprefix("a ").strip() or text.strip().casefold()
 
 
@@ -159,12 +162,11 @@ def _read_formula(text: str) -> Value:
         both = (text.replace("\\pm", "+").replace("\\mp", "-"), mirrored)
         return Group("", tuple(_read(sign) for sign in both), to_latex(text))
     bare = text.replace('"', " ")
-    if '"' in text or has_words(bare):
-        without_unit = _TRAILING_WORDS.sub("", text).strip()
-        if without_unit and without_unit != text and not has_words(without_unit):
-            return _read(without_unit)
-        if has_words(bare):
-            return Words(fold_words(bare))
+    without_unit = _TRAILING_WORDS.sub("", text).strip() if '"' in text else ""
+    if without_unit and without_unit != text and not has_words(without_unit):
+        return _read(without_unit)
+    if has_words(bare):
+        return Words(fold_words(bare))
     if _DIGITS_APART.fullmatch(bare.strip()):  # no formula: blanks would be dropped from it
         return Words(fold_words(bare))
     return Formula(to_latex(text))
@@ -201,20 +203,20 @@ def _read_list(text: str) -> Value | None:
         return Opaque(text)
     found = {mark for _, mark in parts if mark}
     if found == {":"}:
-        items = [part for part, _ in parts]
-        return _ratio(items, text)
+        return _ratio([part for part, _ in parts], text)
     if "\\cup" in found:
         return _group("∪", _cut(parts, {"\\cup"}), text) if found == {"\\cup"} else None
     strong = {";"} if ";" in found and "," in found else found - {":"}
     if not strong:
         return None
-    if "and" in strong or "or" in strong:
-        words = text.replace('"', " ")
-        pieces = [piece for piece in _cut(parts, strong) if piece.strip(' "')]
-        if any(has_words(piece) and read_number(unwrap(piece)) is None for piece in pieces):
-            return None if has_words(words) else _group("", pieces, text)
-    group = _group("", _cut(parts, strong), text)
-    return _by_label(group)
+    pieces = _cut(parts, strong)
+    if {"and", "or"} & strong and any(map(_is_prose, pieces)):
+        return None
+    return _by_label(_group("", pieces, text))
+
+
+def _is_prose(piece: str) -> bool:
+    return has_words(piece.replace('"', " ")) and read_number(unwrap(piece)) is None
 
 
 def _cut(parts: list[tuple[str, str]], marks: set[str]) -> list[str]:
@@ -224,7 +226,7 @@ def _cut(parts: list[tuple[str, str]], marks: set[str]) -> list[str]:
     for part, mark in parts:
         piece += part
         if mark in marks or not mark:
-            pieces.append(piece.replace("\0", ""))
+            pieces.append(piece)
             piece = ""
         else:
             piece += mark
@@ -240,6 +242,8 @@ def _shield_thousands(text: str) -> str:
 
 def _ratio(items: list[str], text: str) -> Value | None:
     values = tuple(_read(item) for item in items)
+    if any(isinstance(value, Number) and value.unit for value in values):
+        return Words(fold_words(text))  # a time of day
     if all(isinstance(value, Number | Formula) for value in values) and not has_words(text):
         return Group(":", values, to_latex(text))
     return None
@@ -294,37 +298,26 @@ def _read_brackets(text: str) -> Value | None:
 
 
 def _read_relation(text: str) -> Value | None:
+    """Read x > 5 and -2 < x <= 7 as the intervals that they are."""
     parts = split_top(text, _RELATION)
     if not 2 <= len(parts) <= 3 or _EQUALS.search(text):
         return None
-    sides = [part.strip().strip('"').strip() for part, _ in parts]
-    signs = [mark for _, mark in parts if mark]
+    sides = [part.strip(' "') for part, _ in parts]
+    signs = [sign for _, sign in parts if sign]
+    if {*signs} <= _FALLING.keys():
+        sides.reverse()
+        signs = [_FALLING[sign] for sign in reversed(signs)]
     if len(sides) == 2:
-        if _VARIABLE.fullmatch(sides[1]) and _is_closed(sides[0]):
-            sides.reverse()
-            signs = [{"\\le": "\\ge", "\\ge": "\\le", "<": ">", ">": "<"}[signs[0]]]
-        ends = [sides[1], "\\infty"] if signs[0] in (">", "\\ge") else ["-\\infty", sides[1]]
-        shut = (
-            [signs[0] == "\\ge", False]
-            if signs[0] in (">", "\\ge")
-            else [
-                False,
-                signs[0] == "\\le",
-            ]
-        )
-        variable = sides[0]
-    else:
-        if {*signs} <= {">", "\\ge"}:
-            sides.reverse()
-            signs = [{">": "<", "\\ge": "\\le"}[sign] for sign in reversed(signs)]
-        elif not {*signs} <= {"<", "\\le"}:
-            return None
-        ends, variable = [sides[0], sides[2]], sides[1]
-        shut = [sign == "\\le" for sign in signs]
-    if not _VARIABLE.fullmatch(variable) or not all(map(_is_closed, ends)):
+        is_lower = _VARIABLE.fullmatch(sides[1]) is not None
+        sides = [*sides, "\\infty"] if is_lower else ["-\\infty", *sides]
+        signs = [*signs, "<"] if is_lower else ["<", *signs]
+    low, variable, high = sides
+    if {*signs} & _FALLING.keys() or not _VARIABLE.fullmatch(variable):
         return None
-    brackets = ("[" if shut[0] else "(") + ("]" if shut[1] else ")")
-    return Group(brackets, tuple(_read(end) for end in ends), to_latex(text))
+    if not (_is_closed(low) and _is_closed(high)):
+        return None
+    brackets = ("[" if signs[0] == "\\le" else "(") + ("]" if signs[1] == "\\le" else ")")
+    return Group(brackets, (_read(low), _read(high)), to_latex(text))
 
 
 def _is_closed(text: str) -> bool:
@@ -337,13 +330,14 @@ def _read_label(text: str) -> Value | None:
     member = split_top(text, _MEMBER)
     if len(member) == 2 and _is_label(member[0][0]):
         return Labelled(to_latex(member[0][0]), _read(member[1][0]), to_latex(text))
-    before, _, after = text.partition("\\approx")
-    if after:
-        exact = before if _EQUALS.search(before) or not _is_label(before) else after
-        return _read(exact)
+    text, *approximations = text.split("\\approx")
+    if approximations and not _EQUALS.search(text):
+        return _read(approximations[0] if _is_label(text) else text)
     parts = [part for part, _ in split_top(text, _EQUALS)]
-    if len(parts) == 1 or not parts[-1].strip():
+    if not parts[-1].strip():
         return None
+    if len(parts) == 1:
+        return _read(text) if approximations else None
     if len(parts) == 2 and _VARIABLE.fullmatch(parts[1].strip()) and not _is_label(parts[0]):
         parts.reverse()
     if _is_label(parts[0]):

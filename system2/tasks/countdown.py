@@ -71,12 +71,17 @@ DEFAULT = Difficulty()
 
 
 @dataclass(frozen=True, slots=True)
-class _Draw:
+class Draw:
     """A problem before it is written out."""
 
     numbers: tuple[int, ...]
     target: int
     expression: Expression
+
+    @property
+    def content(self) -> str:
+        """What makes two problems the same: the numbers in any order, and the target."""
+        return f"{' '.join(map(str, sorted(self.numbers)))} -> {self.target}"
 
 
 def generate(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Problem:
@@ -84,17 +89,18 @@ def generate(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Problem:
 
     Raises: `UserError` where the dials leave (almost) no target to reach.
     """
-    return _written(_draw(rng, difficulty), difficulty)
+    return _written(draw(rng, difficulty), difficulty)
 
 
-def _draw(rng: random.Random, difficulty: Difficulty) -> _Draw:
+def draw(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Draw:
+    """Draw one problem. Raises: `UserError` as `generate`."""
     size = rng.choice(difficulty.sizes)
     for _ in range(MAX_TRIES):
         numbers = rng.choices(range(1, difficulty.max_number + 1), k=size)
         num_used = size - rng.randint(0, difficulty.max_unused)
         if drawn := _joined(rng, numbers[:num_used], difficulty):
             rng.shuffle(numbers)
-            return _Draw(tuple(numbers), *drawn)
+            return Draw(tuple(numbers), *drawn)
     raise UserError(f"no countdown problem found in {MAX_TRIES} draws: widen {difficulty}")
 
 
@@ -128,31 +134,25 @@ def _joined(
     return pool[0]
 
 
-def _written(draw: _Draw, difficulty: Difficulty) -> Problem:
-    key = _key(draw)
-    listed = ", ".join(map(str, draw.numbers[:-1])) + f" and {draw.numbers[-1]}"
+def _written(drawn: Draw, difficulty: Difficulty) -> Problem:
+    listed = ", ".join(map(str, drawn.numbers[:-1])) + f" and {drawn.numbers[-1]}"
     times = "exactly once" if difficulty.all_numbers else "at most once"
-    steps = _steps(draw.expression)[1]
-    answer = render(draw.expression)
+    steps = _steps(drawn.expression)[1]
+    answer = render(drawn.expression)
     return Problem(
-        id=f"{NAME}-{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}",
-        prompt=f"From the numbers {listed} make {draw.target} with + - * / and brackets, "
+        id=f"{NAME}-{hashlib.blake2b(drawn.content.encode(), digest_size=6).hexdigest()}",
+        prompt=f"From the numbers {listed} make {drawn.target} with + - * / and brackets, "
         f"using each {times}.",
         answer=answer,
         task=NAME,
         metadata={
-            "numbers": list(draw.numbers),
-            "target": draw.target,
+            "numbers": list(drawn.numbers),
+            "target": drawn.target,
             "all_numbers": difficulty.all_numbers,
             "difficulty": len(steps),
             "solution": "\n".join([*steps, f"So the answer is {answer}."]),
         },
     )
-
-
-def _key(draw: _Draw) -> str:
-    """Return what makes two problems the same: the numbers in any order, and the target."""
-    return f"{' '.join(map(str, sorted(draw.numbers)))} -> {draw.target}"
 
 
 def _steps(expression: Expression) -> tuple[int, list[str]]:
@@ -167,8 +167,10 @@ def _steps(expression: Expression) -> tuple[int, list[str]]:
 
 def problems(split: Split, seed: int, difficulty: Difficulty = DEFAULT) -> Iterator[Problem]:
     """Yield problems of a split without end, none twice, the same ones for the same arguments."""
-    draws = draw_split(NAME, split, seed, lambda rng: _draw(rng, difficulty), _key)
-    return (_written(draw, difficulty) for draw in draws)
+    draws = draw_split(
+        NAME, split, seed, lambda rng: draw(rng, difficulty), lambda drawn: drawn.content
+    )
+    return (_written(drawn, difficulty) for drawn in draws)
 
 
 def final_expression(text: str) -> str:

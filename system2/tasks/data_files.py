@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,15 +32,6 @@ class Source:
     hub_files: str
 
 
-def read_source(source: Source) -> tuple[Row, ...]:
-    """Return the rows of a source, from disk or else from the hub.
-
-    Raises: `UserError` on a broken file (naming the line), and where neither holds the set.
-    """
-    file = _local_file(source.path)
-    return _read_file(file) if file else _read_hub(source)
-
-
 def _local_file(path: str) -> Path | None:
     """Return the file on disk; a folder named by SYSTEM2_DATA is then the only one searched."""
     named = os.environ.get("SYSTEM2_DATA")
@@ -52,8 +43,7 @@ def _local_file(path: str) -> Path | None:
     return None
 
 
-@lru_cache(maxsize=8)
-def _read_file(file: Path) -> tuple[Row, ...]:
+def _read_file(file: Path) -> list[Row]:
     """Return the rows of a JSON list or of a JSONL file."""
     try:
         text = file.read_text(encoding="utf-8")
@@ -63,7 +53,7 @@ def _read_file(file: Path) -> tuple[Row, ...]:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise UserError(f"{file}: row {number} is no JSON object")
-    return tuple(rows)
+    return rows
 
 
 def _read_lines(file: Path, text: str) -> list[Any]:
@@ -76,8 +66,7 @@ def _read_lines(file: Path, text: str) -> list[Any]:
     return rows
 
 
-@lru_cache(maxsize=8)
-def _read_hub(source: Source) -> tuple[Row, ...]:
+def _read_hub(source: Source) -> list[Row]:
     """Return the rows of a hub dataset's files, fetched once into the hub's own cache."""
     import huggingface_hub
 
@@ -95,7 +84,7 @@ def _read_hub(source: Source) -> tuple[Row, ...]:
         rows += _read_parquet(file) if file.suffix == ".parquet" else _read_file(file)
     if not rows:
         raise UserError(f"{source.hub} on the hub holds no {source.hub_files}")
-    return tuple(rows)
+    return rows
 
 
 def _read_parquet(file: Path) -> list[Row]:
@@ -130,13 +119,14 @@ def split_published(
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-    held_out = _by_content(test, to_problem)
+    held_out = _by_content(test, _local_file(test.path), to_problem)
     if split == "test":
         members = list(held_out.values())
     else:
+        known = _by_content(train, _local_file(train.path), to_problem)
         members = [
             problem
-            for content, problem in _by_content(train, to_problem).items()
+            for content, problem in known.items()
             if content not in held_out
             and (split_of(content) == "validation") == (split == "validation")
         ]
@@ -145,6 +135,10 @@ def split_published(
     return iter(members)
 
 
-def _by_content(source: Source, to_problem: Callable[[Row], Problem | None]) -> dict[str, Problem]:
-    read = filter(None, map(to_problem, read_source(source)))
-    return {_content(problem.prompt): problem for problem in read}
+@lru_cache(maxsize=8)
+def _by_content(
+    source: Source, file: Path | None, to_problem: Callable[[Row], Problem | None]
+) -> Mapping[str, Problem]:
+    """Return a source's problems by their content, read once from its file or else the hub."""
+    rows = _read_hub(source) if file is None else _read_file(file)
+    return {_content(problem.prompt): problem for problem in filter(None, map(to_problem, rows))}

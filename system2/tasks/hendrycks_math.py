@@ -12,6 +12,7 @@ from functools import partial
 from system2.core import Problem, Split, Task, UserError
 from system2.tasks.answers import extract_answer, grade_answer, normal_form
 from system2.tasks.data_files import Row, Source, problem_id, split_published
+from system2.tasks.statements import last_boxed
 
 NAME = "math"
 TRAIN = Source("math/train_answers.json", "EleutherAI/hendrycks_math", "*/train-*.parquet")
@@ -27,7 +28,7 @@ def _problem(row: Row) -> Problem | None:
     if "problem" not in row:
         raise UserError(f"a MATH row lacks 'problem'; it has {', '.join(row)}")
     prompt, solution = str(row["problem"]), row.get("solution")
-    answer = row.get("answer") or (solution and extract_answer(solution))
+    answer = row.get("answer") or (solution and last_boxed(solution))
     if not answer:
         return None
     metadata = {"subject": row.get("subject") or row.get("type"), "level": row.get("level")}

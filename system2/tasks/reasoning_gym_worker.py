@@ -88,7 +88,8 @@ def main() -> None:
             reply = {"error": f"{type(error).__name__}: {error}"}
         text = json.dumps(reply, default=str)
         signal.alarm(0)
-        print(text, file=replies, flush=True)
+        replies.write(f"{text}\n")
+        replies.flush()
 
 
 if __name__ == "__main__":

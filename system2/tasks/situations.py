@@ -13,36 +13,48 @@ Names in a kind's program:
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 REGISTERS = frozenset("xyzmo")
 SLOTS = frozenset("sngkpc")
 """First letters of slots."""
+LASTING = REGISTERS | {"", *map(str, range(2, 13))}
+"""Names that last through a story: registers, and constants, which stand for themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One computation `target = left sign right`; `sign` is "" where `left` only gets a name."""
+    """One computation `target = left sign right`.
+
+    `sign` is "" where `left` only gets a name, and "<=" for a condition (no target) without
+    which the event cannot happen.
+    """
 
     target: str
     left: str
-    sign: str
-    right: str
+    sign: str = ""
+    right: str = ""
+
+    @property
+    def is_step(self) -> bool:
+        """Whether the solution needs a step for it."""
+        return self.sign not in ("", "<=")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What an event does to the numbers of a story.
 
-    Its computations in order, the registers that it needs, brings in and ends, and how many of
-    the computations are steps of the solution.
+    Its computations in order; the registers that it needs, brings in and changes; the names
+    that last after it; and how many of the computations are steps of the solution.
     """
 
     ops: tuple[Op, ...]
     needs: frozenset[str]
     brings: frozenset[str]
-    ends: frozenset[str]
+    changes: frozenset[str]
+    keeps: frozenset[str]
     num_steps: int
 
 
@@ -64,7 +76,8 @@ class Situation:
     """A story frame: a story is an opening, events (each at most once) and a question.
 
     `words` are choices made once a story, `distractors` sentences with a number `{d}` that
-    does not matter.
+    does not matter. In a settled situation a register that another rests on changes no more:
+    "twice as many as Tom" must not be told before the last that happens to Tom.
     """
 
     words: Mapping[str, tuple[str, ...]]
@@ -72,6 +85,7 @@ class Situation:
     events: tuple[Event, ...]
     questions: tuple[Event, ...]
     distractors: tuple[str, ...]
+    is_settled: bool
 
 
 def read_kind(program: str) -> Kind:
@@ -89,13 +103,19 @@ def read_kind(program: str) -> Kind:
         if words[0] == "end":
             ends.add(words[1])
             continue
-        target, _, left, sign, right = [*words, "", ""][:5]
-        needs |= ({left, right} & REGISTERS) - known
-        known.add(target)
-        ops.append(Op(target, left, sign, right))
-    brings = (known & REGISTERS) - needs
-    num_steps = sum(bool(op.sign) for op in ops)
-    return Kind(tuple(ops), frozenset(needs), frozenset(brings), frozenset(ends), num_steps)
+        op = Op("", *words) if words[1] == "<=" else Op(words[0], *words[2:])
+        needs |= ({op.left, op.right} & REGISTERS) - known
+        known.add(op.target)
+        ops.append(op)
+    written = known & REGISTERS
+    return Kind(
+        ops=tuple(ops),
+        needs=frozenset(needs),
+        brings=frozenset(written - needs),
+        changes=frozenset(written & needs),
+        keeps=LASTING - ends,
+        num_steps=sum(op.is_step for op in ops),
+    )
 
 
 def read_situations(table: str) -> dict[str, Situation]:
@@ -111,6 +131,7 @@ def read_situations(table: str) -> dict[str, Situation]:
         + kind: text | says         an event,
         ? kind: text | says         a question, in the words of the situation
         ~ text                      a distracting sentence with the number {d}
+        ! settled                   says that the situation is
 
     `says` speaks of the steps that the situation itself has no words for, or of all of them.
     Texts may also use {A}, {B} and {C} (people) and, for A, {he} {his} {him} {He} {His}.
@@ -123,11 +144,12 @@ def read_situations(table: str) -> dict[str, Situation]:
     return situations
 
 
-def _read_situation(entries: Iterable[str]) -> Situation:
+def _read_situation(entries: Collection[str]) -> Situation:
     words: dict[str, tuple[str, ...]] = {}
     common: dict[str, str] = {}
     events: dict[str, list[Event]] = {">": [], "+": [], "?": []}
     distractors: list[str] = []
+    is_settled = "! settled" in entries
     for entry in entries:
         mark, _, rest = entry.partition(" ")
         if mark == "~":
@@ -138,10 +160,15 @@ def _read_situation(entries: Iterable[str]) -> Situation:
             common[mark] = rest[2:]
         elif rest.startswith("= "):
             words[mark] = tuple(rest[2:].split(", "))
-        else:
+        elif entry != "! settled":
             raise ValueError(f"not an entry of a situation: {entry!r}")
     return Situation(
-        words, tuple(events[">"]), tuple(events["+"]), tuple(events["?"]), tuple(distractors)
+        words=words,
+        openings=tuple(events[">"]),
+        events=tuple(events["+"]),
+        questions=tuple(events["?"]),
+        distractors=tuple(distractors),
+        is_settled=is_settled,
     )
 
 
@@ -151,7 +178,7 @@ def _read_event(entry: str, common: Mapping[str, str]) -> Event:
     if name not in KINDS:
         raise ValueError(f"unknown kind of event: {entry!r}")
     kind = KINDS[name]
-    targets = [op.target for op in kind.ops if op.sign]
+    targets = [op.target for op in kind.ops if op.is_step]
     spoken = [None if len(own) == len(targets) else common.get(target) for target in targets]
     if spoken.count(None) != len(own):
         raise ValueError(f"{spoken.count(None)} steps of the solution need words: {entry!r}")
@@ -223,6 +250,8 @@ _PROGRAMS = {
     "lose_nested_two": "t = k * 2; u = t * k2; x = x - u",
     "lose_two": "t = n + n2; x = x - t",
     "swap": "t = x - n; x = t + n2",
+    "regain": "x = x + n; x <= o",
+    "reswap": "t = x - n; x = t + n2; x <= o",
     "halve": "x = x / 2",
     "double": "x = x * 2",
     "multiply": "x = x * k",
@@ -281,6 +310,7 @@ _PROGRAMS = {
     "ask_room": "t = c - x",
     "ask_missing": "t = c - x; u = t / k",
     "ask_worth": "t = x * p",
+    "ask_more": "t = x + n",
     "ask_week": "t = x * 7",
     "ask_twice_room": "t = x * 2",
     "ask_half": "t = x / 2",

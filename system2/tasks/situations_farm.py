@@ -9,7 +9,7 @@ y = {A} has # boxes.
 m = {A} gets # dollars.
 > given_groups: {A} keeps hens and collects the eggs. {He} has {k} hens, and each hen lays {g}
     eggs a month.
-> given_dozens: {A} keeps hens and collects {k} dozen eggs in a month.
+> given_dozens: {A} keeps hens on a farm. In one month {he} collects {k} dozen eggs.
 + lose: {His} family eats {n} eggs.
 + lose_dozens: {He} sells {k} dozen eggs at the market. | {A} sells # eggs.
 + gain: {His} sister gives {him} {n} eggs from her own hens.
@@ -72,6 +72,7 @@ z = There are # {others}.
     {others}. | There are # pigs.
 ? ask_rest_share: All the other animals are pigs, and they live in pens of {k}. How many pens do
     the pigs fill? | There are # {animals} and {others}. | There are # pigs. | They fill # pens.
+? ask_z: How many {others} are there?
 ~ The farm is {d} miles from the town.
 ~ There are {d} trees on the farm.
 
@@ -85,12 +86,13 @@ x = There are # legs in the barn.
     has 4 legs.
 + gain_twos: Then {k} geese with 2 legs each walk in. | The geese have # legs.
 + gain_fours: Then {k} dogs with 4 legs each come in. | The dogs have # legs.
-+ gain_eights: The child then counts the legs of {k} spiders, which have 8 legs each. | The
-    spiders have # legs.
++ gain_eights: Then {k} spiders with 8 legs each come in. | The spiders have # legs.
 ? ask_x: How many legs are in the barn now?
 ? ask_gain: How many more legs are in the barn now than at first? | That is # more legs.
 ? ask_legs_both: Another barn has {n} horses with 4 legs each. How many legs are in both barns
     together? | The horses have # legs. | Together there are # legs.
+? ask_more: Outside the child counts {n} legs more. How many legs does the child count in all? |
+    In all there are # legs.
 ~ The barn is {d} years old.
 ~ The child is {d} months older than a friend.
 
@@ -121,38 +123,40 @@ m = There are # square meters.
     dollars does the fence cost? | Length and width together are # meters. | The fence is # meters
     long. | The fence costs # dollars.
 ~ The house behind the garden is {d} years old.
-~ {A} is {d} years old.
+~ {A} has {d} books about plants.
 
 # honey
-x = The store of {A} has # jars.
+! settled
+x = {A} has # jars.
 y = {B} has # jars.
 m = {A} gets # dollars.
 > given_groups: {A} keeps bees. This year {he} has {k} hives, and each hive gives {g} jars of
     honey.
 > given_sum: {A} keeps bees. This year the hives give {s} jars of honey in spring and {n} jars in
     summer.
-+ lose: {He} keeps {n} jars for {his} family and puts them away.
++ lose: {He} gives {n} jars to {his} family.
 + lose_few: {He} gives {k} jars to each of {k2} friends. | The friends get # jars.
-+ more_than_half: {B} has {n} jars more than half as many as {A}. | Half as many is # jars.
-+ less_than_twice: {B} has {n} jars fewer than twice as many as {A}. | Twice as many is # jars.
++ more_than_half: {B} has {n} jars more than half as many as {A} has now. | Half as many is #
+    jars.
++ less_than_twice: {B} has {n} jars fewer than twice as many as {A} has now. | Twice as many is #
+    jars.
 + sell: {A} then sells all {his} jars for {p} dollars each.
-? ask_x: How many jars are there in the store of {A} now?
+? ask_x: How many jars does {A} have now?
 ? ask_y: How many jars does {B} have?
 ? ask_m: How many dollars does {A} get?
 ? ask_worth_both: Each jar is worth {p} dollars. How many dollars are the jars of {A} and {B}
     worth together? | Together they have # jars. | They are worth # dollars.
 ? ask_both: How many jars do {A} and {B} have together? | Together they have # jars.
-? ask_share: The jars of {A} go into boxes of {k}. How many boxes are full? | There are # full
-    boxes.
+? ask_share: {A} puts all {his} jars into boxes of {k}. How many boxes are full? | There are #
+    full boxes.
 ~ A bee can fly {d} miles in a day.
-~ {B} is {d} years old.
+~ {B} lives {d} miles away.
 
 # milk
 x = The farmer has # liters.
 y = The farm of {A} has # liters.
-> given_week: A farmer gets {g} liters of milk from the cows every day, and so it goes for one
-    week.
-> given_groups: A farmer has {k} cows, and each of them gives {g} liters of milk a day.
+> given_week: A farmer gets {g} liters of milk from the cows on every day of one week.
+> given_groups: One day a farmer milks {k} cows, and each of them gives {g} liters of milk.
 + lose: The farmer uses {n} liters to make butter.
 + lose_groups: The farmer sells {k} cans with {g} liters in each can. | The cans hold # liters.
 + lose_quarter: A quarter of all the milk becomes cheese. | The cheese takes # liters.
@@ -194,7 +198,7 @@ z = {C} has # pounds.
 ? ask_all_worth: Each pound is worth {p} dollars. How many dollars are all three {items} worth? |
     {A} and {B} have # pounds. | With {C} it is # pounds. | They are worth # dollars.
 ~ There are {d} gardens in the contest.
-~ {A} waters it {d} times a month.
+~ {A} waters the garden {d} times a month.
 
 # horse_food
 x = There are # bags of oats.
@@ -215,11 +219,11 @@ x = There are # bags of oats.
 ? ask_two_rates: From now on the brown horses eat {k} bags a day and the white horses eat {k2}
     bags a day. For how many days is there food? | In a day they eat # bags. | There is food for #
     days.
-~ The oldest horse is {d} years old.
+~ The youngest horse is {d} months old.
 ~ The stable has {d} doors.
 
 # fish_pond
-item = fish|fish, frog, snail
+item = fish|fish, frog, turtle
 x = There are # gold {items}.
 y = There are # silver {items}.
 > given_two: There are {s} gold {items} and {s2} silver {items} in a pond. A gardener looks after
@@ -228,11 +232,11 @@ y = There are # silver {items}.
     silver {items}.
 > given_fewer: A gardener looks after a pond. In it are {s} gold {items}. There are {n} fewer
     silver {items} than gold {items}.
-+ gain: The gardener adds {n} gold {items}.
++ gain: Then the gardener adds {n} gold {items}.
 + lose_second: A bird takes {n} silver {items}.
 + double_second: Over the year the number of silver {items} doubles.
-+ halve: Half of the gold {items} go to another pond.
-+ gain_few: {k} children bring {k2} gold {items} each. | The children bring # {items}.
++ halve: Then half of the gold {items} go to another pond.
++ gain_few: Then {k} children bring {k2} gold {items} each. | The children bring # {items}.
 ? ask_both: How many {items} are in the pond in all? | In all there are # {items}.
 ? ask_behind: How many more silver {items} than gold {items} are there now? | That is # more
     silver {items}.
@@ -241,7 +245,7 @@ y = There are # silver {items}.
 ? ask_share_both: All the {items} are moved into {k} tanks, the same number in each. How many
     {items} are in each tank? | In all there are # {items}. | Each tank has # {items}.
 ~ The pond is {d} feet wide.
-~ The gardener is {d} years old.
+~ The gardener has worked there for {d} months.
 
 # seeds
 plant = bean, corn, carrot, pea

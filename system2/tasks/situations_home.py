@@ -12,7 +12,7 @@ x = {A} has to buy # eggs.
     pies with {k4} eggs each. | The {items} need # eggs. | The pies need # eggs.
 + gain: For the cream {he} needs {n} eggs more.
 + gain_few: {He} also makes {k} breads with {k2} eggs each. | The breads need # eggs.
-+ double: Then twice as many guests say yes, so {he} doubles everything.
++ double: Just to be safe, {he} then wants to buy twice as many eggs.
 + lose: {He} has {n} eggs at home, so {he} buys only the rest of what {he} needs.
 ? ask_x: How many eggs does {he} have to buy?
 ? ask_share: Eggs come in boxes of {k}. How many boxes does {he} have to buy? | {He} buys # boxes.
@@ -31,10 +31,10 @@ y = {B} has # marbles.
 + half_as: {B} has half as many marbles as {A}.
 + times_of: {A} has {k} times as many marbles as {B}.
 + more: {B} has {n} more marbles than {A}.
-+ hand_over: In a game {B} wins {n} marbles from {A}.
-+ take_over: In a game {A} wins {n} marbles from {B}.
-+ lose: {A} loses {n} marbles in the grass.
-+ gain_second: {B} finds {n} marbles in a box.
++ hand_over: Then in a game {B} wins {n} marbles from {A}.
++ take_over: Then in a game {A} wins {n} marbles from {B}.
++ lose: Then {A} loses {n} marbles in the grass.
++ gain_second: Then {B} finds {n} marbles in a box.
 ? ask_y: How many marbles does {B} have now?
 ? ask_ahead: How many more marbles does {A} have now than {B}? | {A} has # more marbles.
 ? ask_behind: How many more marbles does {B} have now than {A}? | {B} has # more marbles.
@@ -79,7 +79,7 @@ x = There are # pieces on the floor.
 + lose_two: {His} mother places {n} pieces and {his} father places {n2} pieces. | The parents
     place # pieces.
 + halve: On a rainy day they place half of the pieces that are left.
-+ gain: The cat pushes {n} placed pieces back on the floor.
++ regain: The cat pushes {n} placed pieces back on the floor.
 ? ask_x: How many pieces are still on the floor?
 ? ask_share: From now on {he} places {k} pieces each minute. In how many minutes is the puzzle
     done? | That takes # minutes.
@@ -145,6 +145,7 @@ x = There are # slices.
 ~ They wait {d} minutes for the food.
 
 # moving_boxes
+! settled
 x = The load of {A} weighs # pounds.
 y = The load of {B} weighs # pounds.
 > given_sorts: {A} moves to a new home and loads a van. {He} loads {k} boxes of {g} pounds each
@@ -154,7 +155,7 @@ y = The load of {B} weighs # pounds.
     pounds.
 + gain: {He} puts a bed of {n} pounds into the van.
 + lose: {He} finds that {n} pounds in the van are old things and throws them out.
-+ gain_few: {B} brings {k} bags of {k2} pounds each into the van. | The bags weigh # pounds.
++ gain_few: {He} also loads {k} bags of {k2} pounds each. | The bags weigh # pounds.
 + halve: {He} drives to the new home and unloads half of the weight there.
 + more: The van of {B} has a load that is {n} pounds heavier than that of {A}.
 ? ask_x: How many pounds does the load of {A} weigh now?
@@ -176,7 +177,7 @@ x = {A} has # {items}.
 + lose: {He} gives {n} {items} to {B}.
 + double: Over the summer the number of {his} {items} doubles.
 + lose_few: {He} lets {k} friends take {k2} {items} each. | The friends take # {items}.
-+ multiply: Over some years {he} gets {k} times as many {items} as before.
++ multiply: After some years {he} has {k} times as many {items} as before.
 + lose_quarter: {He} puts a quarter of {his} {items} into the pond of an aunt. | The aunt gets #
     {items}.
 ? ask_x: How many {items} does {A} have at home now?
@@ -223,15 +224,14 @@ m = {A} has # dollars.
 + lose_few: {He} gives {k} friends {k2} beads each. | The friends get # beads.
 + pack: {He} uses all {his} beads, and each {item} takes {k} beads.
 + lose_second: {He} keeps {n} {items} for {his} family.
-+ sell_second: {He} takes all {his} {items} that are not given away to a shop and gets {p} dollars
-    for each.
++ sell_second: {He} sells every {item} that {he} does not keep for {p} dollars.
 + lose_measure: {He} has to pay {n} dollars for the string.
 ? ask_x: How many beads does {he} have now?
 ? ask_y: How many {items} can {he} sell?
 ? ask_m: How many dollars does {he} have from the {items}?
 ? ask_left_over: {He} makes {k} {items} with {g} beads each. How many beads are left over? | They
     take # beads. | There are # beads left over.
-~ {A} is {d} years old.
+~ {A} has {d} books at home.
 ~ One string is {d} feet long.
 
 # blocks
@@ -240,12 +240,12 @@ y = The tower of {B} has # blocks.
 > given: {A} and {B} build towers from wooden blocks. {A} uses {s} blocks for the first tower.
 > given_groups: {A} and {B} build towers from wooden blocks. The tower of {A} has {k} floors with
     {g} blocks on each floor.
-+ lose: The wind takes {n} blocks off the tower of {A}.
++ lose: Then the wind takes {n} blocks off the tower of {A}.
 + times: {B} builds a tower with {k} times as many blocks as that of {A}.
 + more_than_half: {B} builds a tower with {n} blocks more than half as many as that of {A}. | Half
     as many is # blocks.
 + fewer: {B} builds a tower with {n} blocks fewer than that of {A}.
-+ lose_second: A dog runs by, and {n} blocks fall off the tower of {B}.
++ lose_second: Then a dog runs by, and {n} blocks fall off the tower of {B}.
 + gain_second: {B} then adds {n} blocks.
 ? ask_y: How many blocks are in the tower of {B} now?
 ? ask_both: How many blocks are in both towers together? | Together there are # blocks.
@@ -300,13 +300,13 @@ y = The bag of {C} has # {items}.
 + more: {C} has a bag with {n} {items} more than the bag of {A} had at first.
 + double_of: {C} has a bag with twice as many {items} as the bag of {A} had at first.
 + half_as: {C} has a bag with half as many {items} as the bag of {A} had at first.
-+ lose_second: Then {C} eats {n} {items} from the second bag.
-+ gain_second: Then {C} puts {n} {items} into the second bag.
++ lose_second: Then {C} eats {n} {items} from the bag of {C}.
++ gain_second: Then {C} puts {n} {items} into the bag of {C}.
 ? ask_x: How many {items} were in the bag of {A} at first?
 ? ask_worth: Each of the {items} costs {p} cents. How many cents did the full bag of {A} cost? |
     The bag cost # cents.
 ? ask_y: How many {items} are in the bag of {C} now?
-? ask_y_share: {C} shares the second bag equally among {k} children. How many {items} does each
+? ask_y_share: The bag of {C} is shared equally among {k} children. How many {items} does each
     child get? | Each child gets # {items}.
 ~ {B} is {d} months older than {A}.
 ~ The shop sells {d} sorts of sweets.

@@ -27,15 +27,15 @@ x = The class has # {items}.
 ? ask_left_over: Then {k} children get {g} {items} each. How many {items} are left over? | The
     children get # {items}. | There are # {items} left over.
 ~ The school has {d} rooms.
-~ The teacher is {d} years old.
+~ The teacher lives {d} minutes from the school.
 
 # library
 x = The library has # books.
 > given_nested: A school library has {k} cases. Each case has {k2} shelves with {k3} books on each
     shelf. | There are # shelves.
 > given: A school library opens in the morning with {s} books on its shelves.
-+ lose: Before noon the children borrow {n} books.
-+ gain: After lunch {n} books are brought back.
++ lose: Then the children borrow {n} books.
++ gain: Then other children bring back {n} books.
 + lose_groups: A class of {g} children borrows {k} books each. | The class borrows # books.
 + swap: The librarian throws {n} old books away and adds {n2} new books. | Then there are # books.
     | The library has # books.
@@ -56,7 +56,7 @@ x = The group has # people.
     each class.
 > given_sum: A school plans a trip to the {place}. There are {s} girls and {n} boys who want to
     go.
-+ lose: Then {n} of the children are ill and stay at home.
++ lose: Then {n} of the people are ill and stay at home.
 + gain: Then {n} teachers join the group.
 + lose_few: {k} families drive on their own and take {k2} people each out of the group. | The
     families take # people.
@@ -103,12 +103,12 @@ z = {C} has # {items}.
 + third_both: {C} has as many {items} as {A} and {B} together.
 + third_times: {C} has {k} times as many {items} as {B}.
 + third_fewer: {C} has {n} fewer {items} than {B}.
-+ lose: {A} gives {n} {items} to a little brother.
-+ lose_third_person: {C} loses {n} {items} on the way home.
-? ask_y: How many {items} does {B} have?
++ lose: Then {A} gives {n} {items} to a little brother.
++ lose_third_person: Then {C} loses {n} {items} on the way home.
+? ask_y: How many {items} does {B} have now?
 ? ask_z: How many {items} does {C} have now?
-? ask_both: How many {items} do {A} and {B} have together? | Together they have # {items}.
-? ask_all: How many {items} do the three children have in all? | {A} and {B} have # {items}. |
+? ask_both: How many {items} do {A} and {B} have together now? | Together they have # {items}.
+? ask_all: How many {items} do the three children have in all now? | {A} and {B} have # {items}. |
     With {C} it is # {items}.
 ? ask_all_share: They put all their {items} together and share them equally. How many {items} does
     each of the three get? | {A} and {B} have # {items}. | With {C} it is # {items}. | Each gets #
@@ -117,6 +117,7 @@ z = {C} has # {items}.
 ~ {B} lives {d} minutes from the school.
 
 # quiz
+! settled
 x = {A} has # points.
 y = {B} has # points.
 > given_cost: {A} plays a quiz game against {B}. In the first round {he} gives {k} right answers
@@ -127,7 +128,7 @@ y = {B} has # points.
 + lose_few: Then {he} gives {k} wrong answers and loses {k2} points for each. | The wrong answers
     cost # points.
 + gain: Then {he} gets {n} extra points for being fast.
-+ double: In the last round {he} doubles all {his} points.
++ double: In one round {he} doubles all {his} points.
 + halve: Bad luck takes away half of all {his} points.
 + more: In the end {B} has {n} points more than {A} has now.
 + less_than_twice: In the end {B} has {n} points less than twice as many as {A} has now. | Twice
@@ -151,7 +152,7 @@ y = There are # {items}.
 > given_groups: The art class makes paper {items} for a feast. The teacher brings {k} packs with
     {g} sheets of paper each.
 + lose: The children use {n} sheets to practice.
-+ lose_groups: Each of {g} children cuts up {k} sheets. | They cut up # sheets.
++ lose_groups: Each of {g} children takes {k} sheets home. | They take # sheets.
 + gain: The teacher finds {n} more sheets.
 + pack: Every {item} takes {k} sheets, and the children use all the sheets.
 + multiply: The children cut each sheet into {k} smaller sheets.
@@ -209,8 +210,8 @@ y = The cook makes # {foods}.
 ? ask_y: How many {foods} does the cook have to make?
 ? ask_y_share: The cook can fit {k} {foods} on a tray. How many full trays does the cook fill? |
     The cook fills # trays.
-? ask_worth: Each of the people pays {p} dollars. How many dollars do they pay in all? | They pay
-    # dollars.
+? ask_worth: Each of the people who eat pays {p} dollars. How many dollars do they pay in all? |
+    They pay # dollars.
 ~ The kitchen has {d} pots.
 ~ The school is {d} years old.
 
@@ -255,10 +256,12 @@ z = So # children {other}.
 ? ask_rest_twice: Of all the other children half come by train and half by boat. How many children
     come by boat? | So # children {way} or {other}. | There are # others. | So # children come by
     boat.
+? ask_z: How many children {other}?
 ~ The school has {d} teachers.
 ~ The school day starts {d} minutes late.
 
 # homework
+! settled
 subject = math, science, music
 x = {A} needs # minutes.
 y = {B} needs # minutes.

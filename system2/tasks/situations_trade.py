@@ -33,9 +33,9 @@ y = {B} has # dollars.
 > given: {A} is saving money for a new bike. {He} starts with {s} dollars.
 > given_sum: {A} is saving money for a new bike. {He} gets {s} dollars from {his} aunt and {n}
     dollars from {his} uncle.
-+ gain_groups: For {k} weeks {he} saves {g} dollars each week. | In these weeks {he} saves #
++ gain_groups: Then for {k} weeks {he} saves {g} dollars each week. | In these weeks {he} saves #
     dollars.
-+ lose: {He} spends {n} dollars on a book.
++ lose: Then {he} spends {n} dollars on a book.
 + double: Then {his} mother doubles {his} money.
 + more: By now {B} has {n} dollars more than {A}.
 + times: By now {B} has {k} times as much money as {A}.
@@ -48,7 +48,7 @@ y = {B} has # dollars.
     dollars.
 ? ask_missing: The bike costs {c} dollars. From now on {A} saves {k} dollars each week. After how
     many weeks can {he} buy the bike? | {A} needs # more dollars. | That takes # weeks.
-~ {A} is {d} years old.
+~ {A} has {d} books at home.
 ~ The shop with the bike is {d} miles away.
 
 # bakery
@@ -68,17 +68,18 @@ m = The baker gets # dollars.
 + lose_quarter: A quarter of all the {items} are burnt and go to the birds. | The burnt ones are #
     {items}.
 + pack: The baker packs all the {items} into boxes of {k}.
-+ lose_second: {n} of the full boxes go to a party.
++ lose_second: Then {n} full boxes go to a party.
 + sell_second: The baker sells every box for {p} dollars.
 ? ask_x: How many {items} does the baker have now?
 ? ask_y: How many full boxes does the baker have now?
-? ask_m: How many dollars does the baker get?
+? ask_m: How many dollars does the baker get for the boxes?
 ? ask_left_over: Then {k} people buy {g} {items} each. How many {items} are left over? | They buy
     # {items}. | There are # {items} left over.
 ~ The baker gets up {d} minutes before the sun.
 ~ The bakery is {d} years old.
 
 # shopping_bill
+! settled
 item = book, notebook, ruler, brush|brushes, cap
 x = The bill of {A} is # dollars.
 y = The bill of {B} is # dollars.
@@ -130,7 +131,7 @@ x = {A} has # cups.
 m = {A} has # dollars.
 > given_groups: {A} makes lemonade to sell in the street. {He} fills {k} jugs, and each jug is
     enough for {g} cups.
-> given: {A} makes {s} cups of lemonade to sell in the street.
+> given: {A} makes {s} cups of lemonade and wants to sell them in the street.
 + lose: {He} drinks or spills {n} cups.
 + gain: {His} father makes {n} more cups.
 + lose_few: {He} gives {k} cups to each of {k2} neighbors for free. | The neighbors get # cups.
@@ -172,6 +173,7 @@ y = The south shop has # pairs.
 ~ The north shop has {d} lamps.
 
 # ticket_booth
+! settled
 show = show, music, circus, film
 x = {A} has # dollars.
 y = {B} has # dollars.
@@ -181,8 +183,8 @@ z = {C} has # dollars.
     dollars. | The ride tickets bring # dollars.
 > given_cost: {A} sells tickets at the fair. In the first hour {he} sells {k} {show} tickets for
     {p} dollars each.
-+ gain_cost: In the next hour {he} sells {k} boat tickets for {p} dollars each. | The boat tickets
-    bring # dollars.
++ gain_cost: Later {he} sells {k} boat tickets for {p} dollars each. | The boat tickets bring #
+    dollars.
 + lose: {He} gives {n} dollars back to people who are too late.
 + gain: A class pays {him} {n} dollars for a group ticket.
 + times: {B} takes in {k} times as much money as {A}.
@@ -199,6 +201,7 @@ z = {C} has # dollars.
 ~ The big wheel at the fair is {d} meters high.
 
 # car_wash
+! settled
 x = {A} washes # cars.
 y = {B} washes # cars.
 z = {C} washes # cars.
@@ -221,8 +224,8 @@ z = {C} washes # cars.
 # wages
 place = shop, library, garden, hotel, museum
 x = {A} has # dollars.
-> given_nested_cost: {A} works in a {place} for {k} hours a day. In {k2} days {he} gets {p}
-    dollars for each hour. | {A} works # hours.
+> given_nested_cost: {A} works in a {place} for {k2} days and {k} hours each day. {He} gets {p}
+    dollars an hour. | {A} works # hours.
 > given_two_rates: {A} works in a {place} and gets {p} dollars an hour. {He} works {k} hours on
     Monday and {k2} hours on Tuesday. | {A} works # hours.
 + lose: {He} pays {n} dollars for a coat.
@@ -268,19 +271,19 @@ y = There are # bunches.
 m = The shop gets # dollars.
 > given_sorts: A flower shop gets {k} bunches with {g} red {items} each and also {n2} white
     {items}. | There are # red {items}.
-> given_dozens: A flower shop gets {k} dozen {items} early in the morning.
+> given_dozens: A flower shop gets {k} dozen {items} from a gardener early in the morning.
 + lose: {n} {items} are too dry to sell, so they are thrown away.
-+ gain: A gardener brings {n} {items} more.
++ gain: A farmer brings {n} {items} more.
 + lose_two: A bride takes {n} {items} and a school takes {n2} {items}. | They take # {items}.
 + lose_third: A third of all the {items} go to a hotel. | The hotel gets # {items}.
 + pack: The shop ties all the {items} into bunches of {k}.
 + lose_second: The shop gives {n} of these bunches away.
 + sell_second: All these bunches are sold for {p} dollars each.
 ? ask_x: How many {items} does the shop have now?
-? ask_y: How many bunches to sell does the shop have?
+? ask_y: How many bunches does the shop have now?
 ? ask_m: How many dollars does the shop get for the bunches?
 ? ask_worth: The shop sells all the {items} for {p} dollars each. How many dollars does it get? |
     It gets # dollars.
 ~ The shop window is {d} feet long.
-~ The owner is {d} years old.
+~ The owner has worked there for {d} months.
 """)

@@ -6,7 +6,7 @@ TRAVEL = read_situations("""\
 # bus
 place = station, airport, museum, lake
 x = There are # people on the bus.
-> given: A city bus starts early in the morning at the {place} with {s} people on board.
+> given: Early in the morning a city bus starts at the {place} with {s} people on board.
 > given_less: {s} people wait at the {place} for a bus, but {n} of them give up and go home. All
     the others get on the empty bus.
 > given_groups: A city bus starts at the {place}. {k} groups of {g} people get on the empty bus.
@@ -54,9 +54,9 @@ x = There are # cars.
 > given: In the morning there are {s} cars in the parking lot of a {place}.
 > given_nested: A parking house at a {place} has {k} floors. On each floor there are {k2} rows
     with {k3} cars in each row. | There are # rows.
-+ gain: Before noon {n} cars come in.
-+ lose: Before noon {n} cars drive away.
-+ lose_week: Then a storm comes, and {k} cars leave each hour for 7 hours. | So # cars leave.
++ gain: Then {n} cars come in.
++ lose: Then {n} cars drive away.
++ lose_week: A storm comes, and {k} cars leave each hour for 7 hours. | So # cars leave.
 + gain_few: For {k} hours {k2} cars come in each hour. | So # cars come in.
 + lose_few: For {k} hours {k2} cars drive away each hour. | So # cars drive away.
 + double: A game starts near the {place}, and the number of cars doubles.
@@ -137,7 +137,7 @@ z = {C} runs # miles.
     and {B} run # miles. | {C} must run # miles.
 ? ask_all_worth: For each mile the school gets {p} dollars. How many dollars do the three of them
     bring? | {A} and {B} run # miles. | With {C} it is # miles. | They bring # dollars.
-~ {A} is {d} years old.
+~ {A} has {d} books at home.
 ~ {d} schools take part.
 
 # ferry
@@ -148,7 +148,7 @@ x = In all there are # wheels.
 > given_fours: A ferry takes cars and bikes over the river. In the first hour it takes {g} cars,
     and each car has 4 wheels.
 + gain_twos: In the next hour it takes {k} bikes with 2 wheels each. | These bikes have # wheels.
-+ gain_fours: In the next hour it takes {k} vans with 4 wheels each. | The vans have # wheels.
++ gain_fours: Later it takes {k} vans with 4 wheels each. | The vans have # wheels.
 + gain_sixes: Later it takes {k} trucks with 6 wheels each. | The trucks have # wheels.
 + gain_threes: Later it takes {k} carts with 3 wheels each. | The carts have # wheels.
 ? ask_x: How many wheels does the ferry take over the river in all?
@@ -162,11 +162,12 @@ x = In all there are # wheels.
 # plane
 x = There are # free seats.
 > given_nested: A plane has {k} parts. In each part there are {k2} rows, and each row has {k3}
-    seats. | There are # rows.
-> given_groups: A small plane has {g} rows of seats, and there are {k} seats in each row.
-+ lose: {n} of the seats are already taken by a team.
+    seats. At first all the seats are free. | There are # rows.
+> given_groups: A small plane has {g} rows of seats, and there are {k} seats in each row. At first
+    all the seats are free.
++ lose: A team takes {n} of the free seats.
 + lose_few: {k} families take {k2} of the free seats each. | The families take # seats.
-+ gain: {n} people do not come, so their seats are free again.
++ regain: Then {n} people give their seats back, so these seats are free again.
 + halve: A travel group takes half of the free seats.
 + lose_third: A third of the free seats are sold on the last day. | So # seats are sold.
 ? ask_x: How many seats are free now?
@@ -176,9 +177,10 @@ x = There are # free seats.
 ? ask_both_rates: {n} people still want a seat, and each of them brings a friend. How many seats
     are free in the end? | They take # seats. | So # seats are free in the end.
 ~ The plane is {d} meters long.
-~ The pilot is {d} years old.
+~ The pilot has worked for {d} months.
 
 # bike_week
+! settled
 x = {A} rides # miles.
 y = {B} rides # miles.
 > given_week: {A} rides a bike every day of the week. On each of the 7 days {he} rides {g} miles
@@ -208,13 +210,13 @@ y = The other hotel has # free rooms.
 > given_less: A hotel by the sea has {s} rooms, and {n} of them are taken in the morning. All the
     others are free.
 + lose: Then guests take {n} of the free rooms.
-+ gain: Then guests leave {n} rooms, which are free again.
++ regain: Then guests leave {n} rooms, which are free again.
 + lose_few: {k} buses bring guests, and each bus needs {k2} free rooms. | The buses need # rooms.
 + lose_quarter: The owner closes a quarter of the free rooms for repairs. | The owner closes #
     rooms.
 + halve: A wedding party takes half of the free rooms.
-+ more: The hotel next door has {n} more free rooms than this one.
-+ times: The hotel next door has {k} times as many free rooms as this one.
++ more: The hotel next door has {n} more free rooms than this one has now.
++ times: The hotel next door has {k} times as many free rooms as this one has now.
 ? ask_x: How many rooms of the hotel are free now?
 ? ask_y: How many rooms of the hotel next door are free?
 ? ask_both: How many free rooms do the two hotels have together? | Together there are # free
@@ -244,6 +246,7 @@ z = So # boats are {other}.
     green boats.
 ? ask_rest_worth: On each green boat there are {p} people. How many people are on the green boats?
     | So # boats are {color} or {other}. | There are # green boats. | There are # people on them.
+? ask_z: How many {other} boats are there?
 ~ The harbor is {d} years old.
 ~ The tower at the harbor is {d} meters high.
 
@@ -259,10 +262,10 @@ y = The team of {B} has # points.
     points.
 + gain_threes: Then the team of {A} makes {k} long shots for 3 points each. | The long shots give
     # points.
-+ gain: Late in the game the team of {A} makes {n} points.
++ gain: Then the team of {A} makes {n} points in a row.
 + fewer: At this time the team of {A} is {n} points ahead of the team of {B}.
 + more: At this time the team of {A} is {n} points behind the team of {B}.
-+ gain_second: At the very end the team of {B} makes {n} points.
++ gain_second: Then the team of {B} makes {n} points in a row.
 ? ask_x: How many points does the team of {A} have in the end?
 ? ask_y: How many points does the team of {B} have in the end?
 ? ask_behind: By how many points does the team of {B} win? | The team of {B} wins by # points.

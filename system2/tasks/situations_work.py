@@ -43,7 +43,7 @@ x = There are # bricks in the yard.
 ? ask_x: How many bricks are in the yard now?
 ? ask_two_rates: From now on {A} lays {k} and {B} lays {k2} bricks an hour at the same time. In
     how many hours are all the bricks laid? | In an hour they lay # bricks. | That takes # hours.
-? ask_loss: How many bricks have left the yard in all? | So # bricks have left.
+? ask_loss: How many fewer bricks are in the yard now than at the start? | That is # fewer bricks.
 ? ask_missing: They need {c} bricks in the yard for the next wall, and {k} bricks fit in a cart.
     How many carts of bricks must they bring? | There are # bricks missing. | They must bring #
     carts.
@@ -62,7 +62,8 @@ x = {A} has # pieces of mail.
     pieces.
 + gain: At a shop {he} takes on {n} pieces of mail.
 + halve: At the school {he} leaves half of the mail that {he} has then.
-+ lose_quarter: A quarter of the mail goes to the hospital. | The hospital gets # pieces.
++ lose_quarter: A quarter of the mail that {he} has then goes to the hospital. | The hospital gets
+    # pieces.
 ? ask_x: How many pieces of mail does {he} have now?
 ? ask_share: The rest is for {k} houses, and each house gets the same number. How many pieces of
     mail does each house get? | Each house gets # pieces.
@@ -76,12 +77,12 @@ x = There are # free seats.
 > given_groups: A theater shows a new play tonight. It has {k} rows with {g} seats in each row,
     and at first all the seats are free.
 > given_two_groups: A theater shows a new play tonight. It has {k} long rows with {g} seats each
-    and {k2} short rows with {g2} seats each. | The long rows have # seats. | The short rows have
-    # seats.
+    and {k2} short rows with {g2} seats each. At first all the seats are free. | The long rows
+    have # seats. | The short rows have # seats.
 + lose: A school class takes {n} of the free seats.
 + lose_few: {k} families take {k2} free seats each. | The families take # seats.
 + lose_third: A club takes a third of the free seats. | The club takes # seats.
-+ gain: Then {n} people give their seats back.
++ regain: Then {n} people give their seats back, so these seats are free again.
 + gain_few: The workers add {k} rows with {k2} free seats each. | The new rows have # seats.
 ? ask_x: How many seats are free now?
 ? ask_left_over: Then {k} groups take {g} free seats each. How many seats are free in the end? |
@@ -131,7 +132,7 @@ y = The zoo has to buy # pounds.
 > given_groups: A zoo buys food for its animals. Each day {k} {bigs} eat {g} pounds each.
 + gain: All the other animals eat {n} pounds a day.
 + gain_few: Then {k} young lions come, and each eats {k2} pounds a day. | The lions eat # pounds.
-+ lose: In winter the animals of the zoo eat {n} pounds less a day.
++ lose: Now it is winter, and the animals of the zoo eat {n} pounds less a day.
 + some_days: The zoo wants to buy food for {k} days.
 + lose_second: The zoo still has {n} pounds of food, so it buys only the rest.
 ? ask_x: How many pounds of food does the zoo need for one day?
@@ -176,7 +177,7 @@ m = The painters have # square feet to paint.
 + lose_measure: {n} square feet are windows and stay as they are.
 + lose_measure_few: On {k} days they paint {k2} square feet each day. | On these days they paint #
     square feet.
-+ halve_measure: The owner paints half of what is to be painted then.
++ halve_measure: The owner then paints half of what is still to be painted.
 ? ask_m: How many square feet do the painters still have to paint?
 ? ask_m_worth: They get {p} dollars for each square foot that is still to be painted. How many
     dollars is that? | They get # dollars.
@@ -207,7 +208,7 @@ x = There are # {items}.
 ? ask_loss: How many fewer {items} are in the warehouse now than at the start? | That is # fewer
     {items}.
 ~ The warehouse is {d} feet high.
-~ The owner is {d} years old.
+~ The owner has worked there for {d} months.
 
 # hospital
 x = There are # free beds.
@@ -215,12 +216,12 @@ x = There are # free beds.
     every bed is free.
 > given_less: A hospital has {s} beds. On Monday morning {n} of the beds are taken and all the
     others are free.
-+ lose: On Monday {n} new patients come, and each takes a free bed.
-+ gain: On Tuesday {n} patients go home, so their beds are free again.
-+ swap: On Wednesday {n} new patients come, and after that {n2} others go home. | Then # beds are
++ lose: Then {n} new patients come, and each takes a free bed.
++ regain: Then {n} patients go home, so their beds are free again.
++ reswap: At night {n} new patients come, and after that {n2} others go home. | Then # beds are
     free. | There are # free beds.
 + gain_few: The hospital buys {k} sets of {k2} new beds, which are free. | The sets have # beds.
-+ halve: On Thursday half of the free beds are lent to another town.
++ halve: Half of the free beds are lent to another town.
 ? ask_x: How many beds are free now?
 ? ask_worth: Each free bed gets {p} sheets. How many sheets do the free beds need? | They need #
     sheets.

@@ -45,15 +45,16 @@ def draw_split(
     while num_rejected < MAX_REJECTED:
         candidate = make(random.Random(derive_seed(name, split, seed, index)))
         index += 1
+        num_rejected += 1
         text = content(candidate)
+        if split_of(text) != split:
+            continue
         # 16 bytes a problem, not its text: a stream may run to millions
         key = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        if split_of(text) != split or key in seen:
-            num_rejected += 1
-            continue
-        seen.add(key)
-        num_rejected = 0
-        yield candidate
+        if key not in seen:
+            seen.add(key)
+            num_rejected = 0
+            yield candidate
     raise UserError(
         f"{name}: {len(seen)} different {split} problems found, then none in {MAX_REJECTED} "
         "candidates; widen the difficulty"

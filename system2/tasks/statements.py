@@ -8,6 +8,7 @@ import re
 _ANSWER_IS = re.compile(r"\banswer\s*(?:is|:)[\s:]*", re.IGNORECASE)
 _TAG = "<answer>"
 _BOX = "\\boxed{"
+_BRACE = re.compile(r"[{}]")
 
 
 def final_statement(text: str) -> str | None:
@@ -26,15 +27,18 @@ def final_statement(text: str) -> str | None:
     if tag > max(box, start):
         return text[tag + len(_TAG) :].partition("</answer>")[0].strip()
     if box > start:
-        return _braced(text, box + len(_BOX)).strip()
+        return last_boxed(text) or ""
     return text[end:].partition("\n")[0].strip()
 
 
-def _braced(text: str, start: int) -> str:
-    """Return the text from a place within braces up to their end, "" where they never end."""
+def last_boxed(text: str) -> str | None:
+    """Return what the last `\\boxed{..}` holds, stripped; None where there is none that ends."""
+    start = text.rfind(_BOX) + len(_BOX)
+    if start < len(_BOX):
+        return None
     depth = 1
-    for brace in re.compile(r"[{}]").finditer(text, start):
+    for brace in _BRACE.finditer(text, start):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:
-            return text[start : brace.start()]
-    return ""
+            return text[start : brace.start()].strip()
+    return None

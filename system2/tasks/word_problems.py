@@ -8,7 +8,8 @@ fact of it. The training set is fixed and finite, as GSM8K's is.
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import TypeAlias, TypeVar
 
 from system2.core import Problem, Split, Task, UserError, derive_seed
 from system2.tasks.answers import extract_answer, grade_answer, normal_form
-from system2.tasks.situations import REGISTERS, Event, Op, Situation
+from system2.tasks.situations import Event, Op, Situation
 from system2.tasks.situations_farm import FARM
 from system2.tasks.situations_home import HOME
 from system2.tasks.situations_school import SCHOOL
@@ -35,6 +36,7 @@ MAX_SITUATIONS, MAX_STORIES = 1_000, 20
 
 SITUATIONS: Mapping[str, Situation] = {**TRADE, **FARM, **SCHOOL, **TRAVEL, **HOME, **WORK}
 """Every situation by its name."""
+_NAMES = tuple(SITUATIONS)
 
 BOYS = ("Adam", "Ben", "Carl", "Dan", "Eric", "Frank", "Jack", "Leo", "Max", "Paul", "Sam", "Tom")
 GIRLS = ("Amy", "Anna", "Ella", "Emma", "Eva", "Kate", "Lily", "Lucy", "Mia", "Nora", "Rosa", "Zoe")
@@ -45,7 +47,10 @@ _ANYONE = {key: f"<{key}>" for key in ("A", "B", "C", *_PRONOUNS)}
 
 Equation: TypeAlias = tuple[int, str, int, int]
 """left, sign, right, result."""
+_Number: TypeAlias = tuple[int, int]
+"""A value, and the facts of the story that it rests on, as bits."""
 _T = TypeVar("_T")
+_CONSTANTS: Mapping[str, _Number] = {"": (0, 0), **{str(n): (n, 0) for n in range(2, 13)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,37 +95,37 @@ class Difficulty:
 DEFAULT = Difficulty()
 
 
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    """A number of a story: given (no equation) or computed, and the facts it rests on."""
-
-    equation: Equation | None
-    says: str
-    rests_on: tuple[int, ...]
-
-
 @dataclass(slots=True)
 class _Story:
     """A story while it is composed.
 
-    `limits` bounds each sort of slot; `registers` maps to (value, index of its fact);
-    `sentences` are texts with the numbers in their slots.
+    `limits` bounds each sort of slot. `known` are the numbers by their names in programs;
+    `answer` is what the last event asks for. Each number that is given by itself or computed
+    is a fact and has a bit. `steps` are equations with what the solution says of them,
+    `sentences` are texts of the prompt with the numbers in their slots.
     """
 
     rng: random.Random
     limits: Mapping[str, tuple[int, int]]
     max_number: int
-    registers: dict[str, tuple[int, int]] = field(default_factory=dict)
-    facts: list[_Fact] = field(default_factory=list)
+    known: dict[str, _Number]
+    answer: _Number = (0, 0)
+    num_facts: int = 0
+    steps: list[tuple[Equation, str]] = field(default_factory=list)
     sentences: list[tuple[str, dict[str, int]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """A problem before it is written out."""
+    """A problem before its people are named.
+
+    `content` is the prompt with placeholders such as `<A>` and `<he>`: what makes two problems
+    the same, whoever the people are.
+    """
 
     situation: str
-    story: _Story
+    content: str
+    steps: list[tuple[Equation, str]]
     words: Mapping[str, str]
     people: Mapping[str, str]
     has_distractor: bool
@@ -138,14 +143,13 @@ def _draw(rng: random.Random, difficulty: Difficulty) -> _Draw:
     counts = range(difficulty.min_steps, difficulty.max_steps + 1)
     weights = difficulty.step_weights[difficulty.min_steps - 2 : difficulty.max_steps - 1]
     num_steps = rng.choices(counts, weights)[0]
-    names = tuple(SITUATIONS)
     for _ in range(MAX_SITUATIONS):
-        name = _pick(rng, names)
+        name = _pick(rng, _NAMES)
         for _ in range(MAX_STORIES):
-            story = _Story(rng, _limits(difficulty), difficulty.max_number)
-            if _tell(story, SITUATIONS[name], num_steps) and _is_needed(story):
+            story = _Story(rng, _limits(difficulty), difficulty.max_number, dict(_CONSTANTS))
+            if _tell(story, SITUATIONS[name], num_steps):
                 drawn = _dressed(name, story, difficulty)
-                if MIN_WORDS <= _content(drawn).count(" ") + 1 <= MAX_WORDS:
+                if MIN_WORDS <= drawn.content.count(" ") + 1 <= MAX_WORDS:
                     return drawn
     raise UserError(f"no word problem found in {MAX_SITUATIONS} situations: widen {difficulty}")
 
@@ -168,18 +172,20 @@ def _dressed(name: str, story: _Story, difficulty: Difficulty) -> _Draw:
     rng, situation = story.rng, SITUATIONS[name]
     has_distractor = rng.random() < difficulty.distractor_rate
     if has_distractor:
-        numbers = {"d": rng.randint(*story.limits["n"])}
-        place = rng.randrange(1, len(story.sentences))
+        numbers = {"d": _between(rng, *story.limits["n"])}
+        place = _between(rng, 1, len(story.sentences) - 1)
         story.sentences.insert(place, (_pick(rng, situation.distractors), numbers))
     words: dict[str, str] = {}
     for key, choices in situation.words.items():
         one, _, many = _pick(rng, choices).partition("|")
         words |= {key: one, key + "s": many or one + "s"}
+    anyone = {**words, **_ANYONE}
+    content = " ".join([text.format_map({**anyone, **slots}) for text, slots in story.sentences])
     # B and C are of the other sex than A, so that "he" or "she" can only mean A
     same, other, pronouns = _pick(rng, ((BOYS, GIRLS, _HIS), (GIRLS, BOYS, _HER)))
     second, third = rng.sample(other, 2)
     people = {"A": _pick(rng, same), "B": second, "C": third, **pronouns}
-    return _Draw(name, story, words, people, has_distractor)
+    return _Draw(name, content, story.steps, words, people, has_distractor)
 
 
 # --- composing ----------------------------------------------------------------------------
@@ -191,79 +197,93 @@ def _tell(story: _Story, situation: Situation, num_steps: int) -> bool:
     missing = num_steps - opening.kind.num_steps
     if not _perform(story, opening):
         return False
-    story.registers["o"] = story.registers["x"]
+    story.known["o"] = story.known["x"]
     untold = list(situation.events)
     while True:
-        events = [e for e in untold if e.kind.num_steps <= missing and _fits(story, e)]
-        ends = [e for e in situation.questions if e.kind.num_steps == missing and _fits(story, e)]
-        if not events and not ends:
+        names = story.known.keys()
+        options = [
+            event
+            for event in untold
+            if event.kind.num_steps <= missing
+            and event.kind.needs <= names
+            and event.kind.brings.isdisjoint(names)
+            and not (situation.is_settled and _is_rested_on(story, event.kind.changes))
+        ]
+        num_events = len(options)
+        options += [
+            question
+            for question in situation.questions
+            if question.kind.num_steps == missing and question.kind.needs <= names
+        ]
+        if not options:
             return False
-        event = _pick(story.rng, events + ends)
-        is_done = _perform(story, event)
-        if event in ends:
-            return is_done
-        untold.remove(event)
+        index = int(story.rng.random() * len(options))
+        is_done = _perform(story, options[index])
+        if index >= num_events:
+            # the answer must rest on every fact, so that nothing told is idle
+            return is_done and story.answer[1] == (1 << story.num_facts) - 1
+        untold.remove(options[index])
         if is_done:
-            missing -= event.kind.num_steps
+            missing -= options[index].kind.num_steps
 
 
-def _fits(story: _Story, event: Event) -> bool:
-    """Return whether the story has what the event needs, and not yet what it brings in."""
-    known = story.registers.keys()
-    return event.kind.needs <= known and event.kind.brings.isdisjoint(known)
+def _is_rested_on(story: _Story, registers: Collection[str]) -> bool:
+    """Return whether what one of these registers now holds is part of another one."""
+    for name in registers:
+        last = story.known[name][1].bit_length() - 1
+        others = (other for other in "xyzm" if other != name and other in story.known)
+        if any(story.known[other][1] >> last & 1 for other in others):
+            return True
+    return False
 
 
 def _perform(story: _Story, event: Event) -> bool:
     """Add an event with fresh numbers to the story; False (nothing added) if none fit."""
-    known = dict(story.registers)
+    known = dict(story.known)
     slots: dict[str, int] = {}
-    facts: list[_Fact] = []
-    says = iter(event.says)
+    equations: list[Equation] = []
+    num_facts = story.num_facts
+    number = (0, 0)
     for op in event.kind.ops:
-        if not op.sign and op.left in known:
-            known[op.target] = known[op.left]
+        left, right = known.get(op.left), known.get(op.right)
+        if op.sign == "<=" and left and right:
+            if left[0] > right[0]:
+                return False
             continue
-        equation = _computed(story, op, known, slots)
-        if equation is None:
+        if left is None:
+            slots[op.left] = _drawn_left(story, op, right[0] if right else None)
+            left = known[op.left] = slots[op.left], 0
+        if right is None:
+            slots[op.right] = _drawn_right(story, op, left[0])
+            right = known[op.right] = slots[op.right], 0
+        result = _apply(left[0], op.sign, right[0])
+        # every number is at least 2, so that the noun behind it is always a plural
+        if not 2 <= result <= story.max_number:
             return False
-        known_sides = [side for side in (op.left, op.right) if side in known]
-        rests_on = tuple(known[side][1] for side in known_sides)
-        facts.append(
-            _Fact(equation, next(says), rests_on) if op.sign else _Fact(None, "", rests_on)
-        )
-        known[op.target] = equation[3], len(story.facts) + len(facts) - 1
-    story.facts += facts
+        rests_on = left[1] | right[1]
+        if op.sign or op.left in slots:
+            rests_on |= 1 << num_facts
+            num_facts += 1
+        if op.sign:
+            equations.append((left[0], op.sign, right[0], result))
+        number = known[op.target] = result, rests_on
+    story.known = {name: known[name] for name in known if name in event.kind.keeps}
+    story.answer = number
+    story.num_facts = num_facts
+    story.steps += zip(equations, event.says, strict=True)
     story.sentences.append((event.text, slots))
-    kept = REGISTERS - event.kind.ends
-    story.registers = {name: fact for name, fact in known.items() if name in kept}
     return True
 
 
-def _computed(
-    story: _Story, op: Op, known: Mapping[str, tuple[int, int]], slots: dict[str, int]
-) -> Equation | None:
-    """Return the equation of an op, drawing its slots; None where the numbers do not allow it."""
-    left, right = (
-        known[side][0] if side in known else int(side) if side.isdecimal() else slots.get(side)
-        for side in (op.left, op.right or "0")
-    )
-    if left is None:
-        left = slots[op.left] = _drawn_left(story, op, right)
-    if right is None:
-        right = slots[op.right] = _drawn_right(story, op, left)
-    if op.sign == "/" and (right == 0 or left % right):
-        return None
-    result = _apply(left, op.sign, right)
-    # every number is at least 2, so that the noun behind it is always a plural
-    return (left, op.sign, right, result) if 2 <= result <= story.max_number else None
-
-
 def _apply(left: int, sign: str, right: int) -> int:
-    if sign == "*":
-        return left * right
+    """Return the result, or 0 where there is none in whole numbers."""
+    if not sign:
+        return left
+    if not right:
+        return 0
     if sign == "/":
-        return left // right
-    return left - right if sign == "-" else left + right
+        return 0 if left % right else left // right
+    return left * right if sign == "*" else left - right if sign == "-" else left + right
 
 
 def _drawn_left(story: _Story, op: Op, right: int | None) -> int:
@@ -271,9 +291,7 @@ def _drawn_left(story: _Story, op: Op, right: int | None) -> int:
     low, high = story.limits[op.left[0]]
     if op.sign == "-" and right is not None:
         low, high = right + 2, min(high, right + story.limits["n"][1])
-    elif op.sign == "+" and right is not None:
-        high = min(high, story.max_number - right)
-    return story.rng.randint(low, high) if low <= high else 0
+    return _between(story.rng, low, high)
 
 
 def _drawn_right(story: _Story, op: Op, left: int) -> int:
@@ -286,21 +304,14 @@ def _drawn_right(story: _Story, op: Op, left: int) -> int:
         high = min(high, left - 2)
     elif op.sign == "+":
         high = min(high, story.max_number - left)
-    else:
-        high = min(high, story.max_number // max(left, 1))
-    return story.rng.randint(low, high) if low <= high else 0
+    elif left:
+        high = min(high, story.max_number // left)
+    return _between(story.rng, low, high)
 
 
-def _is_needed(story: _Story) -> bool:
-    """Return whether the last fact rests, directly or not, on every other."""
-    reached: set[int] = set()
-    waiting = [len(story.facts) - 1]
-    while waiting:
-        index = waiting.pop()
-        if index not in reached:
-            reached.add(index)
-            waiting += story.facts[index].rests_on
-    return len(reached) == len(story.facts)
+def _between(rng: random.Random, low: int, high: int) -> int:
+    """Draw a number in low..high, or return 0 where the range is empty."""
+    return low + int(rng.random() * (high - low + 1)) if low <= high else 0
 
 
 def _pick(rng: random.Random, choices: Sequence[_T]) -> _T:
@@ -311,31 +322,18 @@ def _pick(rng: random.Random, choices: Sequence[_T]) -> _T:
 # --- writing ------------------------------------------------------------------------------
 
 
-def _prompt(drawn: _Draw, people: Mapping[str, str]) -> str:
-    words = {**drawn.words, **people}
-    return " ".join(text.format(**words, **slots) for text, slots in drawn.story.sentences)
-
-
-def _content(drawn: _Draw) -> str:
-    """Return what makes two problems the same: the prompt, whoever the people are."""
-    return _prompt(drawn, _ANYONE)
-
-
 def _written(drawn: _Draw) -> Problem:
     words = {**drawn.words, **drawn.people}
     lines: list[str] = []
     program: list[list[int | str]] = []
-    for fact in drawn.story.facts:
-        if fact.equation is not None:
-            left, sign, right, result = fact.equation
-            equation = f"{left} {sign} {right} = {result}"
-            lines.append(fact.says.format(**words).replace("#", equation))
-            program.append([left, sign, right, result])
+    for (left, sign, right, result), says in drawn.steps:
+        lines.append(says.format_map(words).replace("#", f"{left} {sign} {right} = {result}"))
+        program.append([left, sign, right, result])
     answer = str(program[-1][3])
-    digest = hashlib.blake2b(_content(drawn).encode(), digest_size=6).hexdigest()
+    digest = hashlib.blake2b(drawn.content.encode(), digest_size=6).hexdigest()
     return Problem(
         id=f"{NAME}-{digest}",
-        prompt=_prompt(drawn, drawn.people),
+        prompt=re.sub(r"<(\w+)>", lambda found: drawn.people[found[1]], drawn.content),
         answer=answer,
         task=NAME,
         metadata={
@@ -369,7 +367,9 @@ def _training_set(difficulty: Difficulty) -> tuple[Problem, ...]:
 
 
 def _draws(split: Split, seed: int, difficulty: Difficulty) -> Iterator[_Draw]:
-    return draw_split(NAME, split, seed, lambda rng: _draw(rng, difficulty), _content)
+    return draw_split(
+        NAME, split, seed, lambda rng: _draw(rng, difficulty), lambda drawn: drawn.content
+    )
 
 
 def grade(problem: Problem, text: str) -> bool | None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -30,15 +32,17 @@ def assert_refused(done: subprocess.CompletedProcess[str], *names: object) -> No
 
 
 def test_help_answers_at_once_and_names_every_command() -> None:
-    def timed() -> float:
-        start = time.perf_counter()
-        done = run("--help")
-        assert done.returncode == 0
-        for name in build_app():
-            assert name in done.stdout
-        return time.perf_counter() - start
+    def seconds_used() -> float:
+        """The processor's seconds: the clock's would measure what else this machine does."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
 
-    assert min(timed() for _ in range(3)) < 0.5
+    start = seconds_used()
+    done = run("--help")
+    assert seconds_used() - start < 0.5
+    assert done.returncode == 0
+    for name in build_app():
+        assert name in done.stdout
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -158,6 +162,18 @@ def test_ctrl_c_ends_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert said == ""
     assert complained == "system2: stopped; run the same command again to go on\n"
     assert not any(tmp_path.iterdir())
+
+
+def test_a_terminal_sees_progress_and_stdout_only_the_result(tmp_path: Path) -> None:
+    screen, terminal = pty.openpty()
+    words = ["problems", "countdown", "--n", "3000", "--out", str(tmp_path / "out.jsonl")]
+    done = subprocess.run([*SYSTEM2, *words], stdout=subprocess.PIPE, stderr=terminal, timeout=120)
+    os.close(terminal)
+    shown = os.read(screen, 1 << 20)
+    os.close(screen)
+    assert done.stdout.decode() == f"wrote 3000 problems to {tmp_path / 'out.jsonl'}\n"
+    assert b"countdown" in shown
+    assert b"/3000" in shown
 
 
 def test_models_lists_every_task(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,25 @@ def test_a_broken_line_is_named_and_nothing_is_written(
     assert os.listdir(tmp_path) == ["in.jsonl"]
 
 
+def test_it_goes_on_after_a_full_disk(tmp_path: Path) -> None:
+    script = """
+import resource, sys
+from system2.cli.app import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(main(sys.argv[1:]))
+"""
+    rows = [{"prediction": str(number), "gold": str(number)} for number in range(1_000)]
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_jsonl(source, rows)
+    words = ["grade", str(source), "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"system2: error: no room left to write on: {out}.partial\n"
+    assert not out.exists()
+    assert main(words) == 0
+    assert list(read_jsonl(out)) == [row | {"grade": True} for row in rows]
+
+
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     """Ctrl-C at a terminal reaches the whole group of processes, the checker's workers too."""
     rows = [{"prediction": f"{number}", "gold": f"{number // 2 * 2}"} for number in range(20_000)]

@@ -188,6 +188,5 @@ def test_hostile_texts_are_refused_at_once(text: str) -> None:
 def test_the_largest_that_is_read_can_be_worked_with(text: str) -> None:
     expression = parse(text)
     assert expression is not None
-    assert abs(evaluate(expression)) == sum(leaves(expression))
-    assert parse(render(expression)) == expression
-    assert normal_form(expression)
+    assert abs(evaluate(expression)) == sum(map(abs, leaves(expression)))
+    assert render(expression).replace(" ", "") == normal_form(expression).replace(" ", "")
