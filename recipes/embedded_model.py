@@ -30,7 +30,9 @@ from system2.train.sft import example_batches, sft_examples
 from system2.train.words import word_vocabulary, write_word_tokenizer
 
 MAX_NUMBER, MAX_BARE_NUMBER = 300, 99
-NUM_COUNTDOWN = 6_000
+EPOCHS = 10
+NUM_COUNTDOWN = 3_000
+"""Fresh countdown problems beside each pass over the word problems."""
 SHAPES = {
     "tiny": {"hidden_size": 128, "num_layers": 4, "num_heads": 4, "intermediate_size": 320},
     "tiny-amateur": {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "intermediate_size": 160},
@@ -39,10 +41,11 @@ NUM_CHECKS = 20
 """Validations along the training; the last fifth of them shows whether it is saturated."""
 
 
-def training_problems() -> list[Problem]:
+def training_problems() -> tuple[list[Problem], list[Problem]]:
     """Return the fixed word problems, and countdown problems of the training split."""
     words = list(find_task("word_problems").problems("train", 0))
-    return words + list(islice(find_task("countdown").problems("train", 0), NUM_COUNTDOWN))
+    count = NUM_COUNTDOWN * EPOCHS
+    return words, list(islice(find_task("countdown").problems("train", 0), count))
 
 
 def make_tokenizer(folder: Path, problems: Sequence[Problem]) -> Tokenizer:
@@ -85,21 +88,21 @@ def accuracy(policy: LocalPolicy, problems: Sequence[Problem], *, samples: int =
     return shares
 
 
-def train(name: str, steps: int, rate: float, out: Path) -> None:
+def train(name: str, rate: float, out: Path) -> None:
     """Train one model and write its checkpoint with the history of its validation."""
     torch.set_num_threads(1)
-    problems = training_problems()
-    tokenizer = make_tokenizer(out / "tokenizer", problems)
+    words, countdown = training_problems()
+    tokenizer = make_tokenizer(out / "tokenizer", words + countdown)
     shape: dict[str, Any] = SHAPES[name]
     config = ModelConfig(
-        vocab_size=tokenizer.vocab_size, num_kv_heads=1, head_dim=32, max_positions=512, **shape
+        vocab_size=tokenizer.vocab_size, num_kv_heads=2, head_dim=32, max_positions=512, **shape
     )
     model = LanguageModel(config)
     initialise(model, seed=0)
     number_features(model, tokenizer)
-    examples = sft_examples(tokenizer, problems)
-    batches, per_epoch = example_batches(examples, tokenizer.pad, max_tokens=512, seed=0)
-    how = FitConfig(steps=steps, learning_rate=rate, final_rate=0.03, hold=0.2, ema=0.999)
+    examples = sft_examples(tokenizer, words) * EPOCHS + sft_examples(tokenizer, countdown)
+    batches, steps = example_batches(examples, tokenizer.pad, max_tokens=512, seed=0)
+    how = FitConfig(steps, rate, final_rate=0.03, hold=0.2, ema=0.999)
     policy = LocalPolicy(model, tokenizer, max_rows=128)
     validation = list(islice(find_task("word_problems").problems("validation", 0), 1_000))
     history: list[dict[str, float]] = []
@@ -118,7 +121,7 @@ def train(name: str, steps: int, rate: float, out: Path) -> None:
         ) / 500,
     }  # fmt: skip
     manifest = make_manifest(
-        "recipes/embedded_model.py", {"shape": shape, **asdict(how), "epoch_steps": per_epoch}
+        "recipes/embedded_model.py", {"shape": shape, **asdict(how), "epochs": EPOCHS}
     )
     record = {
         **asdict(manifest),
@@ -137,10 +140,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", choices=list(SHAPES), default="tiny")
-    parser.add_argument("--steps", type=int, default=24_000)
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--rate", type=float, default=3e-3)
     arguments = parser.parse_args()
-    train(arguments.model, arguments.steps, arguments.rate, arguments.out)
+    train(arguments.model, arguments.rate, arguments.out)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ class Attention(nn.Module):
         window: Window | None,
         cache: LayerCache | None,
     ) -> Float[Tensor, "batch time size"]:
-        """Attend to what the window lets see (None: causally), through a cache where there is one."""
+        """Attend to what the window lets see (None: causally), through the cache if there is one."""
         batch, time, _ = x.shape
         query = self.q_proj(x).view(batch, time, -1, self.head_dim)
         key = self.k_proj(x).view(batch, time, -1, self.head_dim)
@@ -334,14 +334,13 @@ def _narrowed(window: Window | None, positions: Tensor, width: int | None) -> Wi
     """Cut a window to each query's last `width` positions."""
     if width is None or (window is None and positions.shape[1] <= width):
         return window
-    if window is None:
-        keys = positions[:, None, :]
-        return Window(positions, (keys <= positions[..., None]) & (keys > positions[..., None] - width))
-    if window.slots is None:
+    if window is None or window.slots is None:
         keys = positions[:, None, :]
     else:  # a slot's number is its position, but for rival candidates, which stand at the end
         keys = torch.arange(window.mask.shape[-1], device=positions.device)[None, None, :]
     near = keys > positions[..., None] - width
+    if window is None:
+        return Window(positions, near & (keys <= positions[..., None]))
     return Window(positions, window.mask & near, window.slots, window.rows)
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from system2.tasks.answers_compare import are_equal_numbers, compare, undecided
-from system2.tasks.answers_extract import find_answer, find_marked
+from system2.tasks.answers_extract import find_answer, find_marked, is_prose, leading_clause
 from system2.tasks.answers_latex import tidy
 from system2.tasks.answers_numbers import Number, read_plain
 from system2.tasks.answers_pool import ask_algebra
@@ -140,8 +140,10 @@ def _grade_fast(prediction: str, gold: str, rounding_digits: int) -> "_Open | bo
     choice = None if isinstance(truth, Number) else _read_choice(wanted)
     if choice is not None:
         return _grade_choice(prediction, *choice)
-    found = _predicted_answer(prediction, isinstance(truth, Words))
-    if not found:
+    if is_prose(truth):
+        return _is_same_phrase(prediction, truth)
+    found = find_answer(prediction)
+    if found is None:
         return False
     answer = read_answer(found)
     grade = compare(answer, truth, undecided, rounding_digits)
@@ -153,18 +155,18 @@ def _grade_fast(prediction: str, gold: str, rounding_digits: int) -> "_Open | bo
 def _gold_answer(gold: str) -> str:
     """Return what a gold text marks as its answer, or all of it if it is short, or its last."""
     answer = find_marked(gold)
-    if answer is None and len(gold) <= _SHORT and "\n" not in gold.strip() and "$" not in gold:
+    if answer is None and len(gold) <= _SHORT and "\n" not in gold.strip():
         answer = gold
     return (answer or find_answer(gold) or gold).strip()
 
 
-def _predicted_answer(prediction: str, in_words: bool) -> str | None:
-    """Return a prediction's final answer; a short one without any mark may be words itself."""
-    if in_words and len(prediction) <= _SHORT:
-        answer = find_marked(prediction) or prediction.strip()
-        verdict = _VERDICT.match(answer)
-        return verdict.group() if verdict else answer
-    return find_answer(prediction)
+def _is_same_phrase(prediction: str, truth: Value) -> bool:
+    """Compare an answer in words: with what is marked as the answer, else with a short whole."""
+    short = prediction if len(prediction) <= _SHORT else ""
+    phrase = (find_marked(prediction, in_words=True) or short).strip()
+    verdict = _VERDICT.match(phrase)
+    phrases = [phrase, leading_clause(phrase), *([verdict.group()] if verdict else [])]
+    return any(compare(read_answer(phrase), truth, undecided) is True for phrase in phrases)
 
 
 def _read_choice(answer: str) -> tuple[str, str] | None:
@@ -208,5 +210,5 @@ def _spell(value: Value, nested: bool = False) -> str:
             opening, closing = _SPELLED_BRACKETS.get(brackets, brackets) or (
                 "()" if nested else ("", "")
             )
-            joint = {":": ":", "∪": " \\cup "}.get(brackets, ",")
+            joint = {":": ":", "∪": " \\cup ", "": ", "}.get(brackets, ",")
             return opening + joint.join(items) + closing

@@ -11,7 +11,7 @@ import re
 from collections import deque
 from itertools import islice
 
-from system2.tasks.answers_latex import tidy
+from system2.tasks.answers_latex import is_balanced, tidy
 from system2.tasks.answers_numbers import read_plain
 from system2.tasks.answers_values import (
     MAX_CHARS,
@@ -27,20 +27,20 @@ from system2.tasks.answers_values import (
 TAIL_CHARS = 4_000
 MAX_BOXES = 16
 
-_STRONG = re.compile(r"(?<!#)####(?!#)|\bfinal\s+answers?\b", re.IGNORECASE)
 _VERB = r"(?:is|are|was|equals|would be|will be|must be|should be|comes to)"
 _MARKER = re.compile(
-    rf"(?<!#)####(?!#)|(?:^|(?<=\n))A:|\banswers?\b[\s*]{{0,9}}(?::|=|(?:[a-z][a-z' ]{{0,60}}? )?{_VERB}\b)"
-    r"[\s*]{0,9}:?",
+    r"(?P<heading>(?<!#)####(?!#))|<answer>|(?:^|(?<=\n))(?-i:A):"
+    r"|(?P<final>\bfinal\s{1,3})?\banswers?\b[\s*]{0,9}"
+    rf"(?::|=|(?:[a-z][a-z' ]{{0,60}}? )??{_VERB}\b)[\s*]{{0,9}}:?",
     re.IGNORECASE,
 )
 _BOX = re.compile(r"\\f?boxed\s*\{|\\boxed\s+(?=[^\s{])")
 _LINK = re.compile(
-    r"(?:[\s$,;&:()\[\]{}]|\\[()\[\],;: ]|\\(?:q?quad|text)(?![a-zA-Z])|[-+*=_]{2,}"
-    r"|(?<![a-zA-Z])[a-zA-Z](?:_\{?\w\}?)?\s?=|[a-zA-Z]{1,20})*"
+    r"(?:[\s$,;&:()\[\]{}]|\\[()\[\],;: ]|\\(?:q?quad|text)(?![a-zA-Z])|[-+*=_]{2}"
+    r"|[a-zA-Z](?:_\{?\w\}?)?\s?=|[a-zA-Z]++)*+"
 )
 _LINK_WORD = re.compile(r"(?<!\\)\b[a-zA-Z]{2,}")
-_END_OF_TURN = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text)\|>|</s>")
+_END_OF_TURN = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text)\|>|</s>|</answer>")
 _FILLER = re.compile(
     r"(?:[:\s*\"“_]|\b(?:that|approximately|about|around|exactly|simply|just|therefore|thus|"
     r"then|indeed|option|choice|equal to|given by|for sure|clearly|definitely|probably|now)\b)+",
@@ -83,14 +83,23 @@ def find_answer(text: str) -> str | None:
     return _find_last(_own_turn(text)[-TAIL_CHARS:])
 
 
-def find_marked(text: str) -> str | None:
-    """Return the answer that a text marks as final, None where it marks none."""
+def find_marked(text: str, in_words: bool = False) -> str | None:
+    """Return the answer that a text marks as final, None where it marks none.
+
+    `in_words` says that words are looked for: a number beside them is then not preferred.
+    """
     text = _own_turn(text).replace("\\\\boxed", "\\boxed")
     end, boxed = _find_boxed(text)
-    later = _find_after_marker(text, end, _STRONG if boxed else _MARKER)
-    if later is not None and (not boxed or not _is_prose(read_answer(later))):
+    later = _find_after_marker(text, end, in_words)
+    if later is not None and (not boxed or not is_prose(read_answer(later))):
         return later
     return boxed or None
+
+
+def leading_clause(sentence: str) -> str:
+    """Return what stands before the reason that a sentence gives ("18, because ...")."""
+    clause = _REASON.split(sentence, maxsplit=1)[0].strip()
+    return clause if is_balanced(clause) else sentence
 
 
 def is_bare_answer(text: str) -> bool:
@@ -98,7 +107,7 @@ def is_bare_answer(text: str) -> bool:
     text = text.strip()
     if not text or len(text) > MAX_CHARS or ("\n" in text and "\\begin" not in text):
         return False
-    return not _is_prose(read_answer(text)) or _QUOTED.fullmatch(text) is not None
+    return not is_prose(read_answer(text)) or _QUOTED.fullmatch(text) is not None
 
 
 def _own_turn(text: str) -> str:
@@ -107,14 +116,15 @@ def _own_turn(text: str) -> str:
     return text[: end.start()] if end else text
 
 
-def _is_prose(value: Value) -> bool:
+def is_prose(value: Value) -> bool:
+    """Return whether an answer, or a part of it, is in words or unreadable."""
     match value:
         case Words() | Opaque():
             return True
         case Group():
-            return any(map(_is_prose, value.items))
+            return any(map(is_prose, value.items))
         case Labelled():
-            return has_words(value.label) or _is_prose(value.value)
+            return has_words(value.label) or is_prose(value.value)
         case _:
             return False
 
@@ -164,17 +174,17 @@ def _read_box(text: str, match: re.Match[str]) -> tuple[str, int]:
     return text[match.end() : end].rstrip("$ ."), end
 
 
-def _find_after_marker(text: str, start: int, needed: re.Pattern[str]) -> str | None:
-    """Return what follows the last marker after `start` that something follows."""
+def _find_after_marker(text: str, start: int, in_words: bool) -> str | None:
+    """Return what follows the last marker that an answer follows, rather a value than words.
+
+    After a box (`start` > 0) only "final answer" and "####" count.
+    """
     words: str | None = None
-    markers = list(_MARKER.finditer(text, start))
-    for marker in islice(reversed(markers), MAX_BOXES):
-        if needed is _STRONG and not _STRONG.search(
-            text, max(start, marker.start() - 8), marker.end()
-        ):
+    for marker in islice(reversed(list(_MARKER.finditer(text, start))), MAX_BOXES):
+        if start and not (marker["final"] or marker["heading"]):
             continue
         tail = text[marker.end() : marker.end() + MAX_CHARS + 1]
-        answer = _first_answer(tail, is_heading=marker.group().startswith("#"))
+        answer = _first_answer(tail, marker["heading"] is not None, in_words)
         if answer is None:
             continue
         if not isinstance(read_answer(answer), Words):
@@ -183,7 +193,7 @@ def _find_after_marker(text: str, start: int, needed: re.Pattern[str]) -> str | 
     return words
 
 
-def _first_answer(tail: str, is_heading: bool) -> str | None:
+def _first_answer(tail: str, is_heading: bool, in_words: bool) -> str | None:
     """Return the answer that a text after a marker begins with.
 
     After "####", which also begins a heading, nothing but an answer counts.
@@ -195,18 +205,14 @@ def _first_answer(tail: str, is_heading: bool) -> str | None:
     if span and "\n" in span.group():
         return span.group()
     stop = _SENTENCE_END.search(tail)
-    sentence = tail[: stop.start()] if stop else tail
-    sentence = sentence.strip(" *\"'“”_`")
-    if not sentence:
+    sentence = (tail[: stop.start()] if stop else tail).strip(" *\"'“”_`")
+    clause = leading_clause(sentence)
+    for candidate in (sentence, clause):
+        if is_bare_answer(candidate):
+            return candidate
+    if is_heading or not sentence:
         return None
-    if is_bare_answer(sentence):
-        return sentence
-    if is_heading:
-        return None
-    clause = _REASON.split(sentence, maxsplit=1)[0].strip()
-    if is_bare_answer(clause):
-        return clause
-    if _DENIAL.match(sentence):
+    if in_words or _DENIAL.match(sentence):
         return sentence
     return _find_last(sentence[-TAIL_CHARS:]) or clause or sentence
 

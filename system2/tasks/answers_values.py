@@ -230,7 +230,15 @@ def _cut(parts: list[tuple[str, str]], marks: set[str]) -> list[str]:
             piece = ""
         else:
             piece += mark
-    return [piece for piece in pieces if piece.strip(' "')]
+    return [_close_quotes(piece) for piece in pieces if piece.strip(' "')]
+
+
+def _close_quotes(piece: str) -> str:
+    """Drop the quote that was left open where words such as " and " were cut."""
+    if piece.count('"') % 2 == 0:
+        return piece
+    piece = piece.strip()
+    return piece[1:] if piece.startswith('"') else piece + '"'
 
 
 def _shield_thousands(text: str) -> str:
@@ -328,7 +336,7 @@ def _is_closed(text: str) -> bool:
 def _read_label(text: str) -> Value | None:
     text = text.rsplit("\\to ", 1)[-1]
     member = split_top(text, _MEMBER)
-    if len(member) == 2 and _is_label(member[0][0]):
+    if len(member) == 2 and _is_label(member[0][0]) and not has_words(member[0][0]):
         return Labelled(to_latex(member[0][0]), _read(member[1][0]), to_latex(text))
     text, *approximations = text.split("\\approx")
     if approximations and not _EQUALS.search(text):

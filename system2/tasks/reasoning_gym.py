@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ def reasoning_gym_task(dataset_name: str, **config: Any) -> Task:
 
     `config` holds what JSON can hold. A problem's answer is "" where the dataset gives none.
     Grades are None where the dataset's scorer fails or takes longer than its time limit.
-    Raises: `UserError` on a dataset or configuration that reasoning-gym refuses.
+    Raises: `UserError` on a dataset or configuration that reasoning-gym refuses, and where
+    reasoning-gym is not installed.
     """
+    if find_spec("reasoning_gym") is None:
+        raise UserError(f"{PREFIX}{dataset_name} needs reasoning-gym: pip install 'system2[tasks]'")
     name = f"{PREFIX}{dataset_name}"
     written = json.dumps(config, sort_keys=True)
 
@@ -47,7 +51,7 @@ def reasoning_gym_task(dataset_name: str, **config: Any) -> Task:
 
 
 def _made(dataset_name: str, config: str, seed: int) -> Problem:
-    reply = _worker.ask(do="make", name=dataset_name, config=config, seed=seed)
+    reply = _worker.ask(name=dataset_name, config=config, seed=seed)
     item = reply.get("result")
     if item is None:
         raise UserError(f"{PREFIX}{dataset_name}: {reply['error']}")
@@ -72,7 +76,6 @@ def grade(problem: Problem, text: str) -> bool | None:
         target = item["target"] if dataset == "countdown" else 24
         return countdown.check(item["numbers"], target, text, all_numbers=True)
     reply = _worker.ask(
-        do="score",
         name=dataset,
         config=problem.metadata["config"],
         seed=problem.metadata["item_seed"],

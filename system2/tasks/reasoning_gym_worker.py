@@ -18,7 +18,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-LIMITS_S = {"make": 60, "score": 5}
+MAKE_LIMIT_S = 60.0
+SCORE_LIMIT_S = 5.0
 MEMORY_BYTES = 4 << 30
 SIZE = 10
 """Items of each dataset that is created: one item is taken from it, at a place its seed says."""
@@ -64,13 +65,21 @@ def _item(name: str, config: str, seed: int) -> tuple[Any, dict[str, Any]]:
 
 
 def _reply(request: dict[str, Any]) -> Any:
-    dataset, item = _item(request["name"], request["config"], request["seed"])
-    if request["do"] == "make":
+    """Return an item, or the score of an answer to it where the request holds one."""
+    name = request["name"]
+    _limit(MAKE_LIMIT_S)
+    dataset, item = _item(name, request["config"], request["seed"])
+    if "answer" not in request:
         return item
-    name, answer = request["name"], request["answer"]
-    if name in HARMLESS and not HARMLESS[name](answer):
+    if name in HARMLESS and not HARMLESS[name](request["answer"]):
         return 0.0
-    return float(dataset.score_answer(answer, item))
+    _limit(SCORE_LIMIT_S)
+    return float(dataset.score_answer(request["answer"], item))
+
+
+def _limit(seconds: float) -> None:
+    """Have the process end after so much more work (not waiting); 0: no limit any more."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def main() -> None:
@@ -79,17 +88,13 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     for line in sys.stdin:
-        request = json.loads(line)
-        # The alarm's default action ends the process, whatever code is running.
-        signal.alarm(LIMITS_S[request["do"]])
         try:
-            reply = {"result": _reply(request)}
+            reply = {"result": _reply(json.loads(line))}
         except Exception as error:  # any failure of any dataset is an answer to the parent
             reply = {"error": f"{type(error).__name__}: {error}"}
-        text = json.dumps(reply, default=str)
-        signal.alarm(0)
-        replies.write(f"{text}\n")
+        replies.write(f"{json.dumps(reply, default=str)}\n")
         replies.flush()
+        _limit(0)
 
 
 if __name__ == "__main__":

@@ -310,7 +310,6 @@ _PROGRAMS = {
     "ask_room": "t = c - x",
     "ask_missing": "t = c - x; u = t / k",
     "ask_worth": "t = x * p",
-    "ask_more": "t = x + n",
     "ask_week": "t = x * 7",
     "ask_twice_room": "t = x * 2",
     "ask_half": "t = x / 2",

@@ -91,8 +91,8 @@ x = There are # legs in the barn.
 ? ask_gain: How many more legs are in the barn now than at first? | That is # more legs.
 ? ask_legs_both: Another barn has {n} horses with 4 legs each. How many legs are in both barns
     together? | The horses have # legs. | Together there are # legs.
-? ask_more: Outside the child counts {n} legs more. How many legs does the child count in all? |
-    In all there are # legs.
+? ask_worth: It takes {p} minutes to wash a leg. How many minutes does it take to wash all the
+    legs in the barn? | It takes # minutes.
 ~ The barn is {d} years old.
 ~ The child is {d} months older than a friend.
 
@@ -167,8 +167,8 @@ y = The farm of {A} has # liters.
 ? ask_y: How many liters of milk does the farm of {A} have?
 ? ask_share: The farmer fills all the milk into bottles of {k} liters. How many bottles does the
     farmer need? | The farmer needs # bottles.
-? ask_worth: The farmer sells all this milk for {p} dollars a liter. How many dollars does the
-    farmer get? | The farmer gets # dollars.
+? ask_worth: The farmer sells all the milk that is left for {p} dollars a liter. How many dollars
+    does the farmer get? | The farmer gets # dollars.
 ~ The milk truck is {d} years old.
 ~ The farm has {d} cats.
 
@@ -223,7 +223,7 @@ x = There are # bags of oats.
 ~ The stable has {d} doors.
 
 # fish_pond
-item = fish|fish, frog, turtle
+item = fish|fish, frog
 x = There are # gold {items}.
 y = There are # silver {items}.
 > given_two: There are {s} gold {items} and {s2} silver {items} in a pond. A gardener looks after

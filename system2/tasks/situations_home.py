@@ -74,7 +74,7 @@ x = There are # pieces on the floor.
     all pieces lie on the floor.
 > given_groups: {A} makes a big puzzle with {his} family. It has {k} rows of {g} pieces, and all
     pieces lie on the floor.
-+ lose: On the first evening {he} puts {n} pieces in place.
++ lose: One evening {he} puts {n} pieces in place.
 + lose_few: Then {k} children put {k2} pieces in place each. | The children place # pieces.
 + lose_two: {His} mother places {n} pieces and {his} father places {n2} pieces. | The parents
     place # pieces.
@@ -300,8 +300,8 @@ y = The bag of {C} has # {items}.
 + more: {C} has a bag with {n} {items} more than the bag of {A} had at first.
 + double_of: {C} has a bag with twice as many {items} as the bag of {A} had at first.
 + half_as: {C} has a bag with half as many {items} as the bag of {A} had at first.
-+ lose_second: Then {C} eats {n} {items} from the bag of {C}.
-+ gain_second: Then {C} puts {n} {items} into the bag of {C}.
++ lose_second: Then {C} eats {n} {items}.
++ gain_second: Then {C} buys {n} {items} more and puts them into the bag.
 ? ask_x: How many {items} were in the bag of {A} at first?
 ? ask_worth: Each of the {items} costs {p} cents. How many cents did the full bag of {A} cost? |
     The bag cost # cents.

@@ -224,8 +224,8 @@ x = There are # singers.
     {k2} rows of {g2} boys. | There are # girls. | There are # boys.
 + lose: {n} singers are ill and go home.
 + gain: {n} new singers join the choir.
-+ gain_half: The choir of another school comes, and it is half as large as this choir. They sing
-    as one. | The other choir has # singers.
++ gain_half: Another choir comes with half as many singers as sing here now, and they all sing as
+    one. | The other choir has # singers.
 + lose_third: A third of the singers sit down to rest and do not sing. | So # singers sit down.
 ? ask_x: How many singers sing now?
 ? ask_share: They now stand in {k} equal rows. How many singers are in each row? | Each row has #

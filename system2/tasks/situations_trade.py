@@ -232,7 +232,7 @@ x = {A} has # dollars.
 + lose_few: {He} buys food for {k} days and spends {k2} dollars each day. | The food costs #
     dollars.
 + gain: The owner gives {him} {n} dollars as a thank you.
-+ halve: {He} puts half of {his} money in the bank.
++ halve: {He} spends half of {his} money on a trip.
 + lose_quarter: {He} gives a quarter of {his} money to {his} sister. | The sister gets # dollars.
 ? ask_x: How many dollars does {he} have now?
 ? ask_room: {He} wants a phone for {c} dollars. How many dollars are still missing? | There are #

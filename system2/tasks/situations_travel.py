@@ -7,7 +7,7 @@ TRAVEL = read_situations("""\
 place = station, airport, museum, lake
 x = There are # people on the bus.
 > given: Early in the morning a city bus starts at the {place} with {s} people on board.
-> given_less: {s} people wait at the {place} for a bus, but {n} of them give up and go home. All
+> given_less: At the {place} {s} people wait for a bus, but {n} of them give up and go home. All
     the others get on the empty bus.
 > given_groups: A city bus starts at the {place}. {k} groups of {g} people get on the empty bus.
 + gain: At the bridge {n} people get on.
@@ -33,7 +33,7 @@ x = There are # people on the train.
 > given_two_groups: A train leaves the city in the morning. It has {k} long cars with {g} people
     in each and {k2} short cars with {g2} people in each. | The long cars hold # people. | The
     short cars hold # people.
-+ lose: At the first stop {n} people get off.
++ lose: At the next stop {n} people get off.
 + gain: At a small town {n} people get on.
 + lose_quarter: At a big town a quarter of the people get off. | So # people get off.
 + gain_half: At the sea the train takes on half as many people as it has. | So # people get on.
@@ -80,12 +80,13 @@ y = The whole way is # miles.
     an hour and then {k2} hours at {n2} miles an hour. | First {he} drives # miles. | Then {he}
     drives # miles.
 + gain: After a break {he} drives {n} miles more.
-+ lose: {He} has forgotten a bag and drives {n} miles back.
 + gain_few: On a small road {he} drives {k} hours at {k2} miles an hour. | On the small road {he}
     drives # miles.
 + times: The whole way is {k} times as long as what {he} has driven so far.
 + more: The whole way is {n} miles longer than what {he} has driven so far.
 + double_of: The whole way is twice as long as what {he} has driven so far.
++ gain_half: At night {he} drives half as many miles as {he} has driven before. | At night {he}
+    drives # miles.
 ? ask_x: How many miles is {he} from {his} home now by this road?
 ? ask_y: How many miles long is the whole way?
 ? ask_behind: How many miles does {he} still have to drive? | {A} still has to drive # miles.
@@ -100,7 +101,7 @@ x = Then # miles are left.
 > given_sum: {A} and {B} go on a long hike in the hills. The path goes {s} miles up and {n} miles
     down again.
 > given_groups: {A} and {B} go on a long hike. The path has {k} parts of {g} miles each.
-+ lose: In the beginning they walk {n} miles without a break.
++ lose: Before lunch they walk {n} miles without a break.
 + lose_few: For {k} hours they walk {k2} miles each hour. | In these hours they walk # miles.
 + halve: With new shoes they walk half of the way that is left.
 + lose_third: In good weather they walk a third of the way that is left. | They walk # miles.

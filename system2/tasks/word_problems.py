@@ -111,8 +111,10 @@ class _Story:
     known: dict[str, _Number]
     answer: _Number = (0, 0)
     num_facts: int = 0
-    steps: list[tuple[Equation, str]] = field(default_factory=list)
-    sentences: list[tuple[str, dict[str, int]]] = field(default_factory=list)
+    steps: list[tuple[Equation, str]] = field(default_factory=list[tuple[Equation, str]])
+    sentences: list[tuple[str, dict[str, int]]] = field(
+        default_factory=list[tuple[str, dict[str, int]]]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from system2.tasks.word_problems import (
 )
 
 EQUATION = re.compile(r"(?<!\S)(\d+) ([-+*/]) (\d+) = (\d+)(?!\d)")
-TRAINING_SET = "?"
+TRAINING_SET = "51646b63cbba08c7"
 """Hash of all texts of the training set; a change needs the embedded model to be trained anew."""
 IMPLIED = {
-    2: "half|twice|double|pair|two equal|both sides|brings a friend|around|rectangle",
+    2: "half|halves|twice|double|pair|two equal|both sides|brings a friend|around|rectangle",
     3: "third|three",
     4: "quarter",
     7: "week",
@@ -159,26 +159,32 @@ def patterns(name: str) -> list[tuple[Event | None, re.Pattern[str]]]:
     ]
 
 
+def cast(people: dict[str, str], match: re.Match[str]) -> dict[str, str] | None:
+    """Return who is A, B and C after a sentence; None where it is about somebody else."""
+    roles = {role: name for role, name in match.groupdict().items() if role in "ABC"}
+    together = people | roles
+    is_one_each = len(set(together.values())) == len(together)
+    return together if is_one_each and together.items() >= people.items() else None
+
+
 def retold(problem: Problem) -> Fraction:
     """Read a prompt with the tables and return what its question asks for."""
     known: dict[str, Fraction] = {}
     people: dict[str, str] = {}
     at, answer = 0, Fraction(0)
     while at < len(problem.prompt):
-        [(event, found)] = [
-            (event, match)
+        [(event, match, people)] = [
+            (event, match, together)
             for event, pattern in patterns(problem.metadata["situation"])
             if (match := pattern.match(problem.prompt, at))
-            and match.groupdict().items()
-            >= {(role, name) for role, name in people.items() if role in match.groupdict()}
+            and (together := cast(people, match)) is not None
         ]
-        at = found.end()
-        people |= {role: name for role, name in found.groupdict().items() if role in "ABC"}
+        at = match.end()
         if event is not None:
-            known |= {n: Fraction(v) for n, v in found.groupdict().items() if n not in "ABC"}
+            known |= {n: Fraction(v) for n, v in match.groupdict().items() if n not in "ABC"}
             answer = run(event, known)
             known = {name: known[name] for name in known if name in REGISTERS}
-            known.setdefault("o", known["x"])
+            known.setdefault("o", known.get("x", answer))
     return answer
 
 

@@ -1,0 +1,56 @@
+"""What a guided decoding step costs, relative to a plain one: measured in pairs in one run.
+
+Timings on a shared machine drift; the ratio of two runs that alternate does not. Each round
+decodes the same prompts plainly and guided, to the same number of tokens, and gives one ratio;
+the median over rounds is reported with its quartiles.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from system2.core import SampleRequest, SamplingParams, Tokens
+from system2.engine.local import LocalPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Time of a guided step over that of a plain one: median and quartiles over rounds."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+def step_costs(
+    policies: dict[str, LocalPolicy],
+    prompts: Sequence[Tokens],
+    *,
+    tokens: int = 48,
+    temperature: float = 1.0,
+    rounds: int = 7,
+) -> dict[str, StepCost]:
+    """Return each policy's cost relative to the first, decoding all prompts as one batch.
+
+    Rows never end early (the end token is only a token here), so every policy decodes the
+    same number of tokens at every step.
+    """
+    request = SampleRequest(tuple(prompts), 1, SamplingParams(tokens, temperature), seed=0)
+    endless = {
+        name: replace(p, tokenizer=replace(p.tokenizer, eos=frozenset()), max_rows=len(prompts))
+        for name, p in policies.items()
+    }
+    times = {name: [] for name in endless}
+    for _ in range(rounds + 1):
+        for name, policy in endless.items():
+            started = time.perf_counter()
+            _ = policy.sample([request])
+            times[name].append(time.perf_counter() - started)
+    plain = np.array(times[next(iter(times))][1:])  # the first round warms up
+    costs: dict[str, StepCost] = {}
+    for name, taken in times.items():
+        low, middle, high = np.quantile(np.array(taken[1:]) / plain, [0.25, 0.5, 0.75])
+        costs[name] = StepCost(float(middle), float(low), float(high))
+    return costs
