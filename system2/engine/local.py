@@ -6,7 +6,7 @@ not depend on what else is in the batch. Compare `transformers` generate, which 
 finished rows to the end and needs one set of sampling parameters for a batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,10 @@ from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import DTYPES, find_checkpoint, load_model
 
 
+DROP_AT = 8
+"""Finished rows are dropped when they are an eighth of the batch: dropping copies the cache."""
+
+
 @dataclass(slots=True)
 class _Draw:
     """One completion under way: draw `i` of prefix `p` of request `r`."""
@@ -30,9 +34,16 @@ class _Draw:
     prefix: Tokens
     params: SamplingParams
     max_tokens: int
-    uniforms: Tensor
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    seed: int
+    tokens: list[int] = field(default_factory=list[int])
+    logprobs: list[float] = field(default_factory=list[float])
+    finish_reason: FinishReason | None = None
+    stream: list[float] = field(default_factory=list[float])
+
+    def uniform(self) -> float:
+        """Return the uniform number in [0, 1) that its next token is drawn with."""
+        is_drawn = self.finish_reason is None and self.stream
+        return self.stream[len(self.tokens)] if is_drawn else 0.0
 
 
 @dataclass(slots=True)
@@ -40,8 +51,7 @@ class LocalPolicy:
     """A checkpoint as a `Policy`; `guide` adjusts its next-token logits (LLM2).
 
     `max_rows` rows are decoded at a time. `positions_computed` counts the positions run
-    through the model since it was made; `on_progress` is called with the number of
-    completions done and their total.
+    through the model since it was made.
     """
 
     model: LanguageModel
@@ -49,7 +59,6 @@ class LocalPolicy:
     guide: Guide | None = None
     max_rows: int = 64
     positions_computed: int = 0
-    on_progress: Callable[[int, int], None] | None = None
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
@@ -57,22 +66,21 @@ class LocalPolicy:
 
         Raises: `UserError` where a prefix leaves no room in the model's positions.
         """
-        results: list[list[list[Completion | None]]] = [
-            [[None] * request.n for _ in request.prefixes] for request in requests
-        ]
+        draws = self._draws(requests)
         # longest first: a late long row would be decoded alone
-        waiting = sorted(self._draws(requests), key=lambda d: (-len(d.prefix), d.r, d.p, d.i))
-        total = len(waiting)
+        waiting = sorted(draws, key=lambda d: (-len(d.prefix), d.r, d.p, d.i))
         session = Session(self.model, self.guide)
         live: list[_Draw] = []
         while waiting or live:
             if waiting and len(live) <= self.max_rows // 2:
                 live += self._admit(session, waiting, self.max_rows - len(live))
-            live = self._step(session, live, results)
-            if self.on_progress is not None:
-                self.on_progress(total - len(waiting) - len(live), total)
+            live = self._step(session, live)
         self.positions_computed += session.positions_computed
-        return [[[c for c in draws if c is not None] for draws in row] for row in results]
+        finished = iter(draws)
+        return [
+            [[_completion(next(finished)) for _ in range(request.n)] for _ in request.prefixes]
+            for request in requests
+        ]
 
     def _draws(self, requests: Sequence[SampleRequest]) -> list[_Draw]:
         """Return one draw a completion asked for."""
@@ -90,9 +98,10 @@ class LocalPolicy:
                         f"a prefix holds token {max(prefix)}; the model knows 0 to {vocab - 1}"
                     )
                 room = min(request.params.max_tokens, limit - len(prefix))
-                for i in range(request.n):
-                    stream = sampling.uniforms(request.seed, p, i, room)
-                    draws.append(_Draw(r, p, i, prefix, request.params, room, stream))
+                draws += [
+                    _Draw(r, p, i, prefix, request.params, room, request.seed)
+                    for i in range(request.n)
+                ]
         return draws
 
     def _admit(self, session: Session, waiting: list[_Draw], room: int) -> list[_Draw]:
@@ -102,6 +111,8 @@ class LocalPolicy:
         prompts: list[Tokens] = []
         copies: list[int] = []
         for draw in newcomers:
+            if draw.params.temperature > 0:
+                draw.stream = sampling.uniforms(draw.seed, draw.p, draw.i, draw.max_tokens)
             if prompts and prompts[-1] == draw.prefix:
                 copies[-1] += 1
             else:
@@ -110,37 +121,29 @@ class LocalPolicy:
         session.admit(prompts, copies)
         return newcomers
 
-    def _step(
-        self,
-        session: Session,
-        live: list[_Draw],
-        results: list[list[list[Completion | None]]],
-    ) -> list[_Draw]:
-        """Give every row one token; store and drop the rows that ended."""
+    def _step(self, session: Session, live: list[_Draw]) -> list[_Draw]:
+        """Give every row one token; return the rows that stay."""
         logits = self.model.logits(session.hidden).float()
         if session.guide is not None:
             logits = session.guide.adjust(session, logits)
         chosen, logprobs = self._choose(logits, live)
-        kept: list[int] = []
-        for row, (draw, token, logprob) in enumerate(
-            zip(live, chosen.tolist(), logprobs.tolist(), strict=True)
-        ):
-            draw.tokens.append(token)
-            draw.logprobs.append(logprob)
-            reason = self._finish_reason(draw)
-            if reason is None:
-                kept.append(row)
-            else:
-                results[draw.r][draw.p][draw.i] = Completion(
-                    tuple(draw.tokens), tuple(draw.logprobs), reason
-                )
-        rows = torch.tensor(kept, dtype=torch.long, device=session.device)
-        if session.guide is not None and kept:
+        for draw, token, logprob in zip(live, _ints(chosen), _floats(logprobs), strict=True):
+            if draw.finish_reason is None:
+                draw.tokens.append(token)
+                draw.logprobs.append(logprob)
+                draw.finish_reason = self._finish_reason(draw)
+        kept = [row for row, draw in enumerate(live) if draw.finish_reason is None]
+        if not kept:
+            session.clear()
+            return []
+        if (len(live) - len(kept)) * DROP_AT < len(live):
+            kept = list(range(len(live)))
+        rows = torch.tensor(kept, device=session.device)
+        if session.guide is not None:
             session.guide.advance(session, chosen, rows)
-            return [live[row] for row in kept]
-        if len(kept) < len(live):
-            session.take(rows)
-        if kept:
+        else:
+            if len(kept) < len(live):
+                session.take(rows)
             session.append(chosen[rows])
         return [live[row] for row in kept]
 
@@ -153,8 +156,8 @@ class LocalPolicy:
             top_p = torch.tensor([p.top_p for p in params], device=device)
             top_k = torch.tensor([p.top_k for p in params], device=device)
             logits = sampling.truncate(logits / warm, top_p, top_k) * warm
-        uniform = torch.stack([draw.uniforms[len(draw.tokens)] for draw in live])
-        return sampling.choose(logits, temperature, uniform.to(device))
+        uniform = torch.tensor([draw.uniform() for draw in live], dtype=torch.float64, device=device)
+        return sampling.choose(logits, temperature, uniform)
 
     def _finish_reason(self, draw: _Draw) -> FinishReason | None:
         """Return why a draw ends with its last token, None where it goes on."""
@@ -166,6 +169,19 @@ class LocalPolicy:
             if any(text in tail for text in draw.params.stop):
                 return "stop"
         return "length" if len(draw.tokens) == draw.max_tokens else None
+
+
+def _completion(draw: _Draw) -> Completion:
+    assert draw.finish_reason is not None
+    return Completion(tuple(draw.tokens), tuple(draw.logprobs), draw.finish_reason)
+
+
+def _ints(values: Tensor) -> list[int]:
+    return values.tolist()  # pyright: ignore[reportUnknownVariableType]  (torch says list[Any])
+
+
+def _floats(values: Tensor) -> list[float]:
+    return values.tolist()  # pyright: ignore[reportUnknownVariableType]  (torch says list[Any])
 
 
 def load_policy(

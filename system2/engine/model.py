@@ -187,7 +187,7 @@ class Attention(nn.Module):
         window: Window | None,
         cache: LayerCache | None,
     ) -> Float[Tensor, "batch time size"]:
-        """Attend to what the window lets see (None: causally), through the cache if there is one."""
+        """Attend to what the window lets see (None: causally), through the cache if any."""
         batch, time, _ = x.shape
         query = self.q_proj(x).view(batch, time, -1, self.head_dim)
         key = self.k_proj(x).view(batch, time, -1, self.head_dim)

@@ -12,10 +12,10 @@ from torch import Tensor
 from system2.core import derive_seed
 
 
-def uniforms(seed: int, prefix: int, draw: int, count: int) -> Float[Tensor, "count"]:
-    """Return the uniform numbers in [0, 1) of one draw, one a token (float64)."""
+def uniforms(seed: int, prefix: int, draw: int, count: int) -> list[float]:
+    """Return the uniform numbers in [0, 1) of one draw, one a token."""
     key = derive_seed("draw", seed, prefix, draw)
-    return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).random(count))
+    return np.random.Generator(np.random.Philox(key=key)).random(count).tolist()
 
 
 def plausible(
@@ -70,7 +70,7 @@ def choose(
     if bool(is_greedy.all()):
         return best, logprobs.gather(1, best[:, None])[:, 0]
     cumulative = logprobs.double().exp().cumsum(dim=-1)
-    target = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
+    target = uniform.double()[:, None] * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, target, right=True)[:, 0]
     # rounding at the very end of the distribution may pass it: stay on the last possible token
     last = (logprobs > -torch.inf).long().cumsum(dim=-1).argmax(dim=-1)

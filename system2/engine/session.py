@@ -129,6 +129,10 @@ class Session:
         if self.own is not None:
             self.own = self.own[rows]
 
+    def clear(self) -> None:
+        """Drop all rows."""
+        self.take(torch.zeros(0, dtype=torch.long, device=self.device))
+
     def run(
         self, tokens: Int[Tensor, "batch time"], window: Window, *, is_read: bool = True
     ) -> tuple[Float[Tensor, "batch time size"], Float[Tensor, "batch time own"] | None]:

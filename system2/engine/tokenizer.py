@@ -2,10 +2,14 @@
 
 A thin wrapper over the `tokenizers` library (the one that `transformers` wraps), so that
 nothing heavy is imported. Chat templates are untrusted programs: they run in Jinja's immutable
-sandbox, with the same functions that `transformers` offers them.
+sandbox, with the same functions that `transformers` offers them. There they reach neither Python
+nor files, and any error of theirs is one line. They cannot loop for ever (no `while`, ranges of at
+most 100,000), but nested loops can waste hours: time is not bounded, as it is not for a model
+that never ends a text.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,11 +34,13 @@ TOKENIZER_FILES = (
 class Tokenizer:
     """A tokenizer with its special tokens and chat template.
 
-    `eos` are the ids that end a completion, `named_texts` the texts of `bos_token` and its
-    like, `special_texts` those of all special tokens; `folder` is where it was read from.
+    Ids are below `vocab_size`; `eos` are those that end a completion, `named_texts` the texts
+    of `bos_token` and its like, `special_texts` those of all special tokens; `folder` is where
+    it was read from.
     """
 
     rust: RustTokenizer
+    vocab_size: int
     bos: int | None
     eos: frozenset[int]
     pad: int
@@ -42,11 +48,6 @@ class Tokenizer:
     named_texts: Mapping[str, str]
     special_texts: tuple[str, ...]
     folder: Path
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, added tokens counted."""
-        return self.rust.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str) -> Tokens:
         """Return the tokens of a text; nothing is added to it.
@@ -81,20 +82,25 @@ class Tokenizer:
         Texts of special tokens inside the messages are broken up first (a word joiner
         after the first character): a problem's text must not be able to end its own turn.
         """
-        import jinja2
-
         if self.chat_template is None:
             raise UserError(
                 f"{self.folder}: the tokenizer has no chat template; "
                 "add chat_template.jinja to the folder"
             )
-        safe = [{**m, "content": self._without_specials(m["content"])} for m in messages]
+        safe = [{key: self._without_specials(m[key]) for key in m} for m in messages]
         try:
             return _compiled(self.chat_template).render(
-                messages=safe, add_generation_prompt=has_generation_prompt, **self.named_texts
+                messages=safe,
+                tools=None,
+                documents=None,
+                add_generation_prompt=has_generation_prompt,
+                **self.named_texts,
             )
-        except jinja2.TemplateError as error:
-            raise UserError(f"{self.folder}: the chat template fails: {error}") from error
+        except Exception as error:  # of any kind: the template is somebody's program
+            raise UserError(
+                f"{self.folder}: the chat template fails ({type(error).__name__}: {error}); "
+                "mend chat_template.jinja"
+            ) from error
 
     def prompt(self, text: str) -> Tokens:
         """Return the tokens that ask for a reply to `text` as the user's one message."""
@@ -103,7 +109,7 @@ class Tokenizer:
     def _without_specials(self, text: str) -> str:
         for special in self.special_texts:
             if special in text:
-                text = text.replace(special, special[0] + "\u2060" + special[1:])
+                text = text.replace(special, special[:1] + "\u2060" + special[1:])
         return text
 
 
@@ -118,10 +124,7 @@ def load_tokenizer(folder: Path, *, chat_template: str | None = None) -> Tokeniz
             f"{folder}: tokenizer.json is missing; save the tokenizer in the fast format "
             "(AutoTokenizer.from_pretrained(...).save_pretrained(...))"
         )
-    try:
-        rust = RustTokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{path}: not a tokenizer: {error}") from error
+    rust = _read_rust(path)
     config = read_json(folder / "tokenizer_config.json", default={})
     texts = _special_texts(config)
     bos = rust.token_to_id(texts["bos_token"]) if "bos_token" in texts else None
@@ -131,14 +134,26 @@ def load_tokenizer(folder: Path, *, chat_template: str | None = None) -> Tokeniz
     added = rust.get_added_tokens_decoder().values()
     return Tokenizer(
         rust=rust,
+        vocab_size=1 + max(rust.get_vocab(with_added_tokens=True).values(), default=-1),
         bos=bos,
         eos=eos,
         pad=pad if pad is not None else min(eos, default=0),
         chat_template=template,
         named_texts=texts,
-        special_texts=tuple(token.content for token in added if token.special),
+        special_texts=tuple(t.content for t in added if t.special and t.content),
         folder=folder,
     )
+
+
+def _read_rust(path: Path) -> RustTokenizer:
+    """Read a tokenizer.json, without the cutting and padding that may be stored in it."""
+    try:
+        rust = RustTokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{path}: not a tokenizer ({error}); fetch or save it again") from error
+    rust.no_truncation()
+    rust.no_padding()
+    return rust
 
 
 def read_json(path: Path, *, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -188,7 +203,10 @@ def _template_of(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return the chat template from its own file, else from tokenizer_config.json."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not text in UTF-8; save it again") from error
     template = config.get("chat_template")
     if isinstance(template, list):  # several named templates: the one called "default"
         named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
@@ -208,8 +226,8 @@ def _compiled(template: str) -> Any:
     def refuse(message: str) -> str:
         raise jinja2.TemplateError(message)
 
-    def to_json(value: object, indent: int | None = None) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent)
+    def to_json(value: object, *, ensure_ascii: bool = False, **style: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, **style)
 
     def now(pattern: str) -> str:
         return datetime.datetime.now().strftime(pattern)
@@ -220,4 +238,7 @@ def _compiled(template: str) -> Any:
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = now
+    # transformers' tag round the replies; to us it only means what stands in it
+    template = re.sub(r"\{%(-?)\s*generation\s*(-?)%\}", r"{%\1 if true \2%}", template)
+    template = re.sub(r"\{%(-?)\s*endgeneration\s*(-?)%\}", r"{%\1 endif \2%}", template)
     return environment.from_string(template)

@@ -5,11 +5,10 @@ decodes the same prompts plainly and guided, to the same number of tokens, and g
 the median over rounds is reported with its quartiles.
 """
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from system2.core import SampleRequest, SamplingParams, Tokens
 from system2.engine.local import LocalPolicy
@@ -42,15 +41,16 @@ def step_costs(
         name: replace(p, tokenizer=replace(p.tokenizer, eos=frozenset()), max_rows=len(prompts))
         for name, p in policies.items()
     }
-    times = {name: [] for name in endless}
+    times: dict[str, list[float]] = {name: [] for name in endless}
     for _ in range(rounds + 1):
         for name, policy in endless.items():
             started = time.perf_counter()
             _ = policy.sample([request])
             times[name].append(time.perf_counter() - started)
-    plain = np.array(times[next(iter(times))][1:])  # the first round warms up
+    plain = times[next(iter(times))]
     costs: dict[str, StepCost] = {}
     for name, taken in times.items():
-        low, middle, high = np.quantile(np.array(taken[1:]) / plain, [0.25, 0.5, 0.75])
-        costs[name] = StepCost(float(middle), float(low), float(high))
+        ratios = [mine / its for mine, its in zip(taken, plain, strict=True)][1:]  # one warms up
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        costs[name] = StepCost(middle, low, high)
     return costs

@@ -6,17 +6,20 @@ step seeds its own randomness, a run that was killed goes on exactly where its l
 stood. Runs on `accelerate`: one CPU or GPU, or several by `accelerate launch`.
 """
 
+import hashlib
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from system2.core import UserError, derive_seed
 from system2.engine.weights import read_json, read_tensors, write_folder
@@ -35,8 +38,8 @@ class Batch(Protocol):
         ...
 
 
-Loss = Callable[[nn.Module, Any], Tensor]
-"""A loss: the SUM over a micro-batch's targets (nats); `fit` divides by their number."""
+Loss = Callable[[Any, Any], Tensor]
+"""A loss of a model and a batch: the SUM over its targets (nats); `fit` divides by their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,10 @@ class FitConfig:
 
     The rate rises linearly over `warmup` (share of steps), falls as a cosine to
     `final_rate` (share of `learning_rate`) and stays there for the last `hold` (share of
-    steps). `ema` is the decay of the averaged weights that the model holds at the end
-    (None: no averaging). `save_every_s` seconds between checkpoints.
+    steps). Gradients are clipped to the norm `clip`. `ema` is the decay of the averaged
+    weights that the model holds at the end (None: no averaging). `mixed_precision` is "no"
+    or "bf16" (products in bfloat16, weights in their own type). `save_every_s` seconds
+    between checkpoints. Raises: `UserError` on a value out of its range.
     """
 
     steps: int
@@ -61,6 +66,23 @@ class FitConfig:
     mixed_precision: str = "no"
     save_every_s: float = 60.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges = (
+            ("steps", self.steps >= 1, "at least 1"),
+            ("learning_rate", 0 < self.learning_rate <= 1, "above 0 and at most 1"),
+            ("warmup", 0 <= self.warmup <= 1, "in [0, 1]"),
+            ("final_rate", 0 <= self.final_rate <= 1, "in [0, 1]"),
+            ("hold", 0 <= self.hold <= 1, "in [0, 1]"),
+            ("weight_decay", 0 <= self.weight_decay <= 1, "in [0, 1]"),
+            ("beta2", 0 < self.beta2 < 1, "between 0 and 1"),
+            ("clip", self.clip > 0, "above 0"),
+            ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1"),
+            ("mixed_precision", self.mixed_precision in ("no", "bf16"), "no or bf16"),
+        )
+        for name, is_sound, wanted in ranges:
+            if not is_sound:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be {wanted}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,13 @@ def rate_at(step: int, config: FitConfig) -> float:
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
+def num_steps(epochs: float, per_epoch: int) -> int:
+    """Return the steps of some passes over the data, at least 1. Raises: `UserError`."""
+    if not 0 < epochs < math.inf:
+        raise UserError(f"epochs is {epochs}; it must be above 0")
+    return max(1, round(epochs * per_epoch))
+
+
 def fit(
     model: nn.Module,
     batches: Callable[[int], Sequence[Batch]],
@@ -93,48 +122,76 @@ def fit(
     config: FitConfig,
     *,
     folder: Path | None = None,
+    about: object = None,
 ) -> Iterator[StepReport]:
-    """Train the parameters that require gradients; yield a report after every step.
+    """Train the parameters that require gradients, where they lie; yield a report a step.
 
     `batches(step)` are the micro-batches of a step; `loss(model, batch)` is a sum over
     targets, so that the gradient is that of the mean over the step's real targets whatever
     the padding. With `folder`, checkpoints are written there and a run with the same
-    configuration goes on from the last one. At the end the model holds the averaged weights.
+    configuration and the same `about` (what else it depends on: its data, say; by its
+    `repr`) goes on from the last one. At the end the model holds the averaged weights.
 
-    Raises: `UserError` when the loss or a gradient is not finite; the model's weights and
-    the last checkpoint are then those of the last good step.
+    Raises: `UserError` when the loss or a gradient is not finite: the model's weights, and
+    the checkpoint, are then those of the last good step; `UserError` where the folder
+    belongs to another run.
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    names, parameters = zip(
-        *((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True
-    )
+    accelerator = Accelerator(device_placement=False)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        _decay_groups(parameters, config.weight_decay),
+        _decay_groups([p for _, p in trained], config.weight_decay),
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
     )
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    state = _State(names, parameters, optimizer, config)
+    state = _State(trained, optimizer, config, about)
     if folder is not None:
         state.resume(folder)
+    objective, optimizer = accelerator.prepare(_Objective(model, loss, config), optimizer)
+
+    def keep() -> None:
+        if folder is not None and state.step and accelerator.is_main_process:
+            state.save(folder)
+
     started = saved = time.monotonic()
     while state.step < config.steps:
-        step = state.step
-        torch.manual_seed(derive_seed("fit", config.seed, step))
-        mean, norm, count = _step(
-            wrapped, batches(step), loss, optimizer, accelerator, config, step, folder
-        )
+        step, rate = state.step, rate_at(state.step, config)
+        _ = torch.manual_seed(derive_seed("fit", config.seed, step))
+        mean, num_targets = _backward(objective, batches(step), trained[0][1].device, accelerator)
+        norm = float(accelerator.clip_grad_norm_(objective.parameters(), config.clip))
+        if not (math.isfinite(mean) and math.isfinite(norm)):
+            optimizer.zero_grad(set_to_none=True)
+            keep()
+            kept = f"; the last good checkpoint is in {folder}" if folder and step else ""
+            raise UserError(
+                f"training stopped at step {step}: loss {mean}, gradient norm {norm}{kept}; "
+                "lower the learning rate or look at the data"
+            )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         state.finish_step()
-        yield StepReport(
-            step, mean, rate_at(step, config), norm, count, time.monotonic() - started
-        )
-        due = time.monotonic() - saved > config.save_every_s or state.step == config.steps
-        if folder is not None and due and accelerator.is_main_process:
-            state.save(folder)
+        yield StepReport(step, mean, rate, norm, num_targets, time.monotonic() - started)
+        if time.monotonic() - saved > config.save_every_s or state.step == config.steps:
+            keep()
             saved = time.monotonic()
     state.use_average()
+
+
+class _Objective(nn.Module):
+    """A loss as the forward of a module: what devices wrap, to exchange gradients."""
+
+    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+        self.is_mixed = config.mixed_precision == "bf16"
+
+    def forward(self, batch: Batch, device: torch.device) -> Tensor:
+        """Return the loss of a batch."""
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.is_mixed):
+            return self.loss(self.model, batch.to(device)).float()
 
 
 def _decay_groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
@@ -145,47 +202,23 @@ def _decay_groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict
     ]
 
 
-def _step(
-    model: nn.Module,
-    micro: Sequence[Batch],
-    loss: Loss,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Any,
-    config: FitConfig,
-    step: int,
-    folder: Path | None,
-) -> tuple[float, float, int]:
-    """Do one optimiser step; return mean loss, gradient norm and the number of targets."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate_at(step, config)
+def _backward(
+    objective: nn.Module, micro: Sequence[Batch], device: torch.device, accelerator: Any
+) -> tuple[float, int]:
+    """Leave the gradient of the mean loss over a step's targets; return (mean, targets)."""
+    num_targets = sum(batch.num_targets for batch in micro)
+    # a process without a batch of its own still takes part in the exchange, with nothing
     mine = micro[accelerator.process_index :: accelerator.num_processes]
-    count = sum(batch.num_targets for batch in micro)
-    total = torch.zeros((), device=accelerator.device)
-    for i, batch in enumerate(mine):
-        with accelerator.autocast(), _no_sync(accelerator, model, is_last=i == len(mine) - 1):
-            value = loss(model, batch.to(accelerator.device)) / max(count, 1)
-            # DDP averages gradients over processes; the count is already over all of them
+    weight = 1 / max(num_targets, 1) if mine else 0.0
+    total = torch.zeros((), device=device)
+    some = mine or micro[:1]
+    for left, batch in zip(reversed(range(len(some))), some, strict=True):
+        with accelerator.no_sync(objective) if left else nullcontext():  # exchange at the last
+            value = objective(batch, device) * weight
+            # devices average their gradients; the targets were counted over all of them
             accelerator.backward(value * accelerator.num_processes)
-        total += value.detach().float()
-    norm = float(accelerator.clip_grad_norm_(model.parameters(), config.clip))
-    mean = float(accelerator.reduce(total, "sum"))
-    if not (math.isfinite(mean) and math.isfinite(norm)):
-        optimizer.zero_grad(set_to_none=True)
-        kept = f"; the last good checkpoint is in {folder}" if folder is not None else ""
-        raise UserError(
-            f"training stopped at step {step}: loss {mean}, gradient norm {norm}{kept}; "
-            "lower the learning rate or look at the data"
-        )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return mean, norm, count
-
-
-def _no_sync(accelerator: Any, model: nn.Module, *, is_last: bool) -> Any:
-    """Let devices exchange gradients at the last micro-batch only."""
-    from contextlib import nullcontext
-
-    return nullcontext() if is_last else accelerator.no_sync(model)
+        total += value.detach()
+    return float(accelerator.reduce(total, "sum")), num_targets
 
 
 class _State:
@@ -193,77 +226,79 @@ class _State:
 
     def __init__(
         self,
-        names: Sequence[str],
-        parameters: Sequence[nn.Parameter],
+        trained: Sequence[tuple[str, nn.Parameter]],
         optimizer: torch.optim.Optimizer,
         config: FitConfig,
+        about: object,
     ) -> None:
-        self.names, self.parameters = names, list(parameters)
-        self.optimizer, self.config = optimizer, config
+        self.trained, self.optimizer, self.ema = trained, optimizer, config.ema
+        self.run = {"config": asdict(config)}
+        if about is not None:
+            self.run["about"] = hashlib.blake2b(repr(about).encode(), digest_size=16).hexdigest()
         self.step = 0
         has_average = config.ema is not None
-        self.average = [p.detach().clone() for p in parameters] if has_average else []
+        self.average = [p.detach().clone() for _, p in trained] if has_average else []
 
     def finish_step(self) -> None:
         """Count the step and move the average towards the weights."""
         self.step += 1
-        if self.average and self.config.ema is not None:
+        if self.ema is not None:
             # early on the average follows closely, as if it had seen only what there was
-            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-            current = [p.detach() for p in self.parameters]
-            torch._foreach_lerp_(self.average, current, 1 - decay)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            move = get_ema_multi_avg_fn(min(self.ema, (1 + self.step) / (10 + self.step)))
+            move(self.average, [p.detach() for _, p in self.trained], self.step)
 
+    @torch.no_grad()
     def use_average(self) -> None:
         """Put the averaged weights into the model."""
-        with torch.no_grad():
-            for parameter, average in zip(self.parameters, self.average, strict=False):
-                _ = parameter.copy_(average)
+        for (_, parameter), average in zip(self.trained, self.average, strict=False):
+            _ = parameter.copy_(average)
 
     def save(self, folder: Path) -> None:
         """Write `folder/training` whole: safetensors and a JSON of where we are."""
         tensors: dict[str, Tensor] = {}
-        for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True)):
+        for name, parameter in self.trained:
             tensors[f"weight/{name}"] = parameter.detach()
             for key, value in self.optimizer.state[parameter].items():
-                tensors[f"{key}/{name}"] = torch.as_tensor(value)
-            if self.average:
-                tensors[f"average/{name}"] = self.average[i]
-        meta = {"step": self.step, "config": asdict(self.config)}
+                tensors[f"{key}/{name}"] = value
+        for (name, _), average in zip(self.trained, self.average, strict=False):
+            tensors[f"average/{name}"] = average
+        meta = {"step": self.step, **self.run}
         write_folder(
             folder / "training",
             {"state.json": json.dumps(meta).encode(), "model.safetensors": tensors},
         )
 
+    @torch.no_grad()
     def resume(self, folder: Path) -> None:
-        """Go on from `folder/training` where it is of this configuration."""
+        """Go on from `folder/training` where it is of this run."""
         source = folder / "training"
         if not source.is_dir():
             return
         meta = read_json(source / "state.json")
-        if meta.get("config") != asdict(self.config):
+        step = meta.pop("step", None)
+        if meta != self.run or not isinstance(step, int):
             raise UserError(
-                f"{source} belongs to a run with other settings; remove it, or choose another --out"
+                f"{source} belongs to a run with other settings or other data; remove it, or "
+                "choose another --out"
             )
         tensors = dict(read_tensors(source))
-        with torch.no_grad():
-            for i, (name, parameter) in enumerate(zip(self.names, self.parameters, strict=True)):
-                _ = parameter.copy_(_tensor(tensors, f"weight/{name}", source))
-                if self.average:
-                    _ = self.average[i].copy_(_tensor(tensors, f"average/{name}", source))
-                self.optimizer.state[parameter] = {
-                    "step": _tensor(tensors, f"step/{name}", source),
-                    "exp_avg": _tensor(tensors, f"exp_avg/{name}", source).to(parameter.device),
-                    "exp_avg_sq": _tensor(tensors, f"exp_avg_sq/{name}", source).to(
-                        parameter.device
-                    ),
-                }
-        self.step = int(meta["step"])
 
+        def stored(key: str, name: str) -> Tensor:
+            if (tensor := tensors.get(f"{key}/{name}")) is None:
+                raise UserError(f"{source}: {key}/{name} is missing; remove it to start again")
+            return tensor
 
-def _tensor(tensors: Mapping[str, Tensor], name: str, source: Path) -> Tensor:
-    if name not in tensors:
-        raise UserError(f"{source}: {name} is missing; remove the folder to start again")
-    return tensors[name]
+        for name, parameter in self.trained:
+            _ = parameter.copy_(stored("weight", name))
+            where = parameter.device
+            self.optimizer.state[parameter] = {
+                "step": stored("step", name),
+                "exp_avg": stored("exp_avg", name).to(where),
+                "exp_avg_sq": stored("exp_avg_sq", name).to(where),
+            }
+        for (name, _), average in zip(self.trained, self.average, strict=False):
+            _ = average.copy_(stored("average", name))
+        self.step = step
 
 
 def forget_training(folder: Path) -> None:

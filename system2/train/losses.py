@@ -5,7 +5,7 @@
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,9 +21,7 @@ def next_token_loss(model: LanguageModel, batch: TextBatch) -> Float[Tensor, ""]
     hidden = model.hidden(batch.tokens)
     wanted = batch.is_target[:, 1:]
     logits = model.logits(hidden[:, :-1][wanted])
-    return functional.cross_entropy(
-        logits.float(), batch.tokens[:, 1:][wanted], reduction="sum"
-    )
+    return functional.cross_entropy(logits.float(), batch.tokens[:, 1:][wanted], reduction="sum")
 
 
 def pairwise_loss(
@@ -33,8 +31,24 @@ def pairwise_loss(
 ) -> Float[Tensor, ""]:
     """Return LLM2's loss, summed: -log sigmoid(s+ - s-) a pair (nats), optionally weighted.
 
-    >>> float(pairwise_loss(torch.zeros(4), torch.zeros(4))) / 4  # ln 2, whatever the padding
-    0.6931...
+    >>> f"{pairwise_loss(torch.zeros(4), torch.zeros(4)) / 4:.4f}"  # ln 2, whatever the padding
+    '0.6931'
     """
     losses = -functional.logsigmoid(chosen - rejected)
     return (losses if weights is None else losses * weights).sum()
+
+
+def outcome_loss(
+    logits: Float[Tensor, "batch time"],
+    is_target: Bool[Tensor, "batch time"],
+    is_right: Bool[Tensor, "batch"],
+) -> Float[Tensor, ""]:
+    """Return the summed cross-entropy (nats) of a solution's outcome at each of its tokens.
+
+    Cobbe et al. 2021 (arXiv 2110.14168, section 4.2): every token of a solution foretells
+    whether it ends right, not the last alone.
+    """
+    outcomes = is_right[:, None].expand_as(logits)
+    return functional.binary_cross_entropy_with_logits(
+        logits[is_target], outcomes[is_target].to(logits), reduction="sum"
+    )
