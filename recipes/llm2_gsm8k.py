@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,46 +19,39 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from system2 import store
 from system2.core import UserError
-from system2.engine.local import load_policy
-from system2.engine.tiktoken_file import CHAT_TEMPLATE
-from system2.engine.tokenizer import read_json
-from system2.engine.weights import find_checkpoint
+from system2.engine import local, tiktoken_file, tokenizer, weights
 from system2.evaluate import compare, report
-from system2.synthesise.pairs import read_pairs
-from system2.synthesise.token_quality import ExploreConfig, explore
+from system2.synthesise import pairs, token_quality
 from system2.tasks import find_task
 from system2.train.loop import forget_training
 from system2.train.token_verifier import VerifierFit, fit_token_verifier
-from system2.verify.folders import save_verifier
-from system2.verify.token import LAYOUTS
-
-Rows = list[dict[str, Any]]
+from system2.verify import folders, token
 
 
 def settle(run: argparse.Namespace) -> None:
     """Note the settings in the folder, and link the checkpoint there under our chat template."""
     asked = {key: str(value) for key, value in vars(run).items() if key != "out"}
     manifest = asdict(store.make_manifest("recipes/llm2_gsm8k.py", asked, seed=0))
-    manifest = read_json(run.out / "manifest.json", default=manifest)
+    manifest = tokenizer.read_json(run.out / "manifest.json", default=manifest)
     if manifest["config"] != asked:
         raise UserError(f"{run.out} belongs to a run with other settings; choose another --out")
     store.write_jsonl(run.out / "manifest.json", [manifest])
     # Llama 3.2's own template writes a dated system block, which the paper's data have not
-    template = run.chat_template.read_text() if run.chat_template else CHAT_TEMPLATE
+    template = run.chat_template.read_text() if run.chat_template else tiktoken_file.CHAT_TEMPLATE
     with store.whole_file(run.out / "policy" / "chat_template.jinja") as file:
         file.write(template.encode())
-    for path in find_checkpoint(run.policy).iterdir():
+    for path in weights.find_checkpoint(run.policy).iterdir():
         link = run.out / "policy" / path.name
         if path.is_file() and not link.exists():
             link.symlink_to(path.resolve())
 
 
-def in_parts(on: Accelerator, folder: Path, parts: list[Any], do: Callable[[Any], Any]) -> Rows:
-    """Do each part once, in whichever process of whichever start; return all rows in order."""
-    files = [folder / f"{number:05}.jsonl" for number in range(len(parts))]
-    for i in range(on.process_index, len(parts), on.num_processes):
+def in_parts(on: Accelerator, folder: Path, jobs: list[Any], do: Callable[[Any], Any]) -> list[Any]:
+    """Do each job once, in whichever process of whichever start; return all rows in order."""
+    files = [folder / f"{number:05}.jsonl" for number in range(len(jobs))]
+    for i in range(on.process_index, len(jobs), on.num_processes):
         if not files[i].exists():
-            store.write_jsonl(files[i], do(parts[i]))
+            store.write_jsonl(files[i], do(jobs[i]))
             print(f"{files[i]} of {len(files)}", flush=True)
     on.wait_for_everyone()
     return [row for file in files for row in store.read_jsonl(file)]
@@ -65,20 +59,21 @@ def in_parts(on: Accelerator, folder: Path, parts: list[Any], do: Callable[[Any]
 
 def make_pairs(run: argparse.Namespace, on: Accelerator) -> None:
     """Write the pairs of GSM8K's training problems."""
-    policy, task = load_policy(str(run.out / "policy"), max_rows=128), find_task("gsm8k")
+    policy, task = local.load_policy(str(run.out / "policy"), max_rows=128), find_task("gsm8k")
     limits = {"max_positions": run.positions, "max_tokens": run.max_tokens}
-    how = ExploreConfig(rollouts=run.rollouts, **limits)
+    how = token_quality.ExploreConfig(rollouts=run.rollouts, **limits)
     problems = list(islice(task.problems("train", 0), run.n_train))
-    parts = [problems[start : start + 32] for start in range(0, len(problems), 32)]
-    rows = in_parts(on, run.out / "explored", parts, lambda part: explore(policy, task, part, how))
+    jobs = [problems[start : start + 32] for start in range(0, len(problems), 32)]
+    do = partial(token_quality.explore, policy, task, config=how)
+    rows = in_parts(on, run.out / "explored", jobs, do)
     if on.is_main_process:
         store.write_jsonl(run.out / "pairs.jsonl", rows)
 
 
 def train(run: argparse.Namespace, on: Accelerator) -> None:
     """Train the verifier: weights in fp32, on a GPU with arithmetic in bf16."""
-    policy = load_policy(str(run.out / "policy"), dtype="float32", device=str(on.device))
-    rows = [row for row in read_pairs(run.out / "pairs.jsonl", policy.tokenizer) if row.pairs]
+    policy = local.load_policy(str(run.out / "policy"), dtype="float32", device=str(on.device))
+    rows = [row for row in pairs.read_pairs(run.out / "pairs.jsonl", policy.tokenizer) if row.pairs]
     # a step of 128 texts, as in the paper (VerifierFit's defaults are its other hyperparameters)
     tokens = sum(len(row.tokens) + len(row.pairs) for row in rows) * 128 / max(128, len(rows))
     size, precision = run.micro_tokens, on.mixed_precision
@@ -90,10 +85,10 @@ def train(run: argparse.Namespace, on: Accelerator) -> None:
         on.print(f"step {done.step + 1} of {steps}, loss {done.loss:.4f}", flush=True)
     if on.is_main_process:
         settings = {"alpha": run.alpha, "beta": run.beta}
-        manifest = read_json(run.out / "manifest.json")
+        manifest = tokenizer.read_json(run.out / "manifest.json")
         dtype = torch.bfloat16 if precision == "bf16" else None
         notes = {"settings": settings, "manifest": manifest, "dtype": dtype}
-        save_verifier(run.out / "verifier", verifier, policy.tokenizer, **notes)
+        folders.save_verifier(run.out / "verifier", verifier, policy.tokenizer, **notes)
         forget_training(folder)
 
 
@@ -113,7 +108,7 @@ def evaluate(run: argparse.Namespace, on: Accelerator, task: str) -> None:
         results = {
             "rows": compare.result_rows(rows, {}, seed=0),
             "paired": compare.paired_rows(rows, ("plain", "plausible_only"), seed=0),
-            "manifest": read_json(run.out / "manifest.json"),
+            "manifest": tokenizer.read_json(run.out / "manifest.json"),
         }
         page = report.render_report(results, title=f"LLM2 on {task}: {run.policy}").encode()
         store.write_jsonl(run.out / task / "results.json", [results])
@@ -126,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--chat-template", type=Path, help="for other families than Llama 3")
-    parser.add_argument("--layout", choices=LAYOUTS, default="separate")
+    parser.add_argument("--layout", choices=token.LAYOUTS, default="separate")
     parser.add_argument("--tasks", nargs="+", default=["gsm8k", "math"])
     what = {"policy": "hub:meta-llama/Llama-3.2-1B-Instruct", "n-train": 7_473, "n-test": 5_000}
     explored = {"positions": 8, "rollouts": 8, "max-tokens": 512, "micro-tokens": 4_096}

@@ -1,9 +1,10 @@
 """Where keys and values are kept while decoding, and which of them a token sees.
 
 Place in the flow: `session` owns one `Cache` a batch and makes a `Window` a forward; `model`
-writes and reads through them. A row's slot number is its position, so rows of any length live
-side by side without left padding, and what stands beyond a row's length may be anything
-(padding of a prompt, candidates that were not chosen): it is overwritten before it is seen.
+writes and reads through them. A prompt's keys and values are kept once, whatever the number of
+rows that go on from it, and attended to by all of them together (cascade attention); what a row
+adds stands in slots of its own, in order. What stands beyond a row's end may be anything
+(candidates that were not chosen): it is overwritten before it is seen.
 """
 
 from collections.abc import Sequence
@@ -16,49 +17,74 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
+class PromptView:
+    """Which kept prompt each batch entry goes on from.
+
+    Entry b is number `rank[b]` of the at most `size` entries of prompt `prompt[b]`;
+    `mask[g, m, key]` is True where entry m of prompt g sees a key of the prompt (a middle
+    axis of 1 stands for every entry).
+    """
+
+    prompt: Int[Tensor, "batch"]
+    rank: Int[Tensor, "batch"]
+    size: int
+    mask: Bool[Tensor, "prompt entry key"]
+
+    def gather(self, x: Float[Tensor, "batch *rest"]) -> Float[Tensor, "prompt entry *rest"]:
+        """Return entries in a grid of prompts, zeros where a prompt has fewer."""
+        grid = x.new_zeros(self.mask.shape[0], self.size, *x.shape[1:])
+        grid[self.prompt, self.rank] = x
+        return grid
+
+    def scatter(self, grid: Float[Tensor, "prompt entry *rest"]) -> Float[Tensor, "batch *rest"]:
+        """Return the grid's entries in the batch's order."""
+        return grid[self.prompt, self.rank]
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """Where the tokens of one forward stand and what they see.
 
     `mask[b, t, key]` is True where a query sees a key; without a cache the keys are the
     tokens themselves, with one they are the slots of the cache's row `rows[b]` (None: row b),
     and `slots` says where the tokens' own keys are written. Several batch entries may share
-    a row: candidates for one place, each in a slot of its own.
+    a row: candidates for one place, each in a slot of its own. With `prompts`, entries see
+    their prompt's keys besides.
     """
 
     positions: Int[Tensor, "batch time"]
     mask: Bool[Tensor, "batch time key"]
     slots: Int[Tensor, "batch time"] | None = None
     rows: Int[Tensor, "batch"] | None = None
+    prompts: PromptView | None = None
 
 
 @dataclass(slots=True)
 class LayerCache:
-    """Keys and values of one layer."""
+    """Keys and values of one layer: each row's own, and the prompts'."""
 
-    key: Float[Tensor, "row slot kv dim"]
-    value: Float[Tensor, "row slot kv dim"]
+    key: Float[Tensor, "row kv slot dim"]
+    value: Float[Tensor, "row kv slot dim"]
+    prompt_key: Float[Tensor, "prompt kv place dim"]
+    prompt_value: Float[Tensor, "prompt kv place dim"]
 
     def write(
         self,
         window: Window,
         key: Float[Tensor, "batch time kv dim"],
         value: Float[Tensor, "batch time kv dim"],
-    ) -> tuple[Float[Tensor, "batch key kv dim"], Float[Tensor, "batch key kv dim"]]:
+    ) -> tuple[Float[Tensor, "batch kv key dim"], Float[Tensor, "batch kv key dim"]]:
         """Store the new keys and values; return all that the window's mask runs over."""
         assert window.slots is not None, "a cache needs a window with slots"
         num_keys = window.mask.shape[-1]
         rows = window.rows
+        own = torch.arange(window.slots.shape[0], device=key.device) if rows is None else rows
+        self.key[own[:, None], :, window.slots] = key
+        self.value[own[:, None], :, window.slots] = value
+        keys, values = self.key[:, :, :num_keys], self.value[:, :, :num_keys]
         if rows is None:
-            rows = torch.arange(window.slots.shape[0], device=window.slots.device)
-            index = (rows[:, None], window.slots)
-            self.key[index], self.value[index] = key, value
-            return self.key[:, :num_keys], self.value[:, :num_keys]
-        index = (rows[:, None], window.slots)
-        self.key[index], self.value[index] = key, value
-        return (
-            self.key[:, :num_keys].index_select(0, rows),
-            self.value[:, :num_keys].index_select(0, rows),
-        )
+            return keys, values
+        return keys.index_select(0, rows), values.index_select(0, rows)
 
 
 class Cache:
@@ -78,10 +104,15 @@ class Cache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        def empty(rows: int, heads: int, slots: int, dim: int) -> Tensor:
+            return torch.zeros(rows, heads, slots, dim, dtype=dtype, device=device)
+
         self.layers = [
             LayerCache(
-                torch.zeros(rows, slots, heads, dim, dtype=dtype, device=device),
-                torch.zeros(rows, slots, heads, dim, dtype=dtype, device=device),
+                empty(rows, heads, slots, dim),
+                empty(rows, heads, slots, dim),
+                empty(0, heads, 0, dim),
+                empty(0, heads, 0, dim),
             )
             for heads, dim in shapes
         ]
@@ -93,33 +124,42 @@ class Cache:
 
     @property
     def num_slots(self) -> int:
-        """How many positions each row has room for."""
-        return self.layers[0].key.shape[1]
+        """How many positions of its own each row has room for."""
+        return self.layers[0].key.shape[2]
+
+    def fan_out(self, rows: int) -> None:
+        """Make what the rows hold the prompts, and give it `rows` new, empty rows."""
+        for layer in self.layers:
+            layer.prompt_key, layer.prompt_value = layer.key, layer.value
+            layer.key = layer.key[:1, :, :0].new_zeros(rows, *layer.key[0, :, :0].shape)
+            layer.value = layer.key.clone()
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
-        """Replace the rows by the given ones, in that order; a row may be taken many times.
-
-        This one move drops finished rows and fans a prompt out to its draws.
-        """
+        """Keep the given rows, in that order."""
         for layer in self.layers:
             layer.key = layer.key.index_select(0, rows)
             layer.value = layer.value.index_select(0, rows)
 
+    def take_prompts(self, prompts: Int[Tensor, "prompt"]) -> None:
+        """Keep the given prompts, in that order."""
+        for layer in self.layers:
+            layer.prompt_key = layer.prompt_key.index_select(0, prompts)
+            layer.prompt_value = layer.prompt_value.index_select(0, prompts)
+
     def reserve(self, slots: int) -> None:
-        """Make room for at least `slots` positions a row."""
-        extra = slots - self.num_slots
-        for layer in self.layers if extra > 0 else ():
-            layer.key = functional.pad(layer.key, (0, 0, 0, 0, 0, extra))
-            layer.value = functional.pad(layer.value, (0, 0, 0, 0, 0, extra))
+        """Make room for at least `slots` own positions a row."""
+        if slots <= self.num_slots:
+            return
+        for layer in self.layers:
+            layer.key, layer.value = _widened(layer.key, slots), _widened(layer.value, slots)
 
     def join(self, other: "Cache") -> None:
-        """Append another cache's rows."""
-        slots = max(self.num_slots, other.num_slots)
-        self.reserve(slots)
-        other.reserve(slots)
+        """Append another cache's prompts and rows."""
         for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine.key = torch.cat((mine.key, theirs.key))
-            mine.value = torch.cat((mine.value, theirs.value))
+            for name in ("key", "value", "prompt_key", "prompt_value"):
+                first, second = getattr(mine, name), getattr(theirs, name)
+                slots = max(first.shape[2], second.shape[2])
+                setattr(mine, name, torch.cat((_widened(first, slots), _widened(second, slots))))
 
     def move(
         self, source: Int[Tensor, "row"], target: Int[Tensor, "row"], *, first_layer: int = 0
@@ -129,5 +169,13 @@ class Cache:
             return
         rows = torch.arange(self.num_rows, device=source.device)
         for layer in self.layers[first_layer:]:
-            layer.key[rows, target] = layer.key[rows, source]
-            layer.value[rows, target] = layer.value[rows, source]
+            layer.key[rows, :, target] = layer.key[rows, :, source]
+            layer.value[rows, :, target] = layer.value[rows, :, source]
+
+
+def _widened(
+    x: Float[Tensor, "row kv slot dim"], slots: int
+) -> Float[Tensor, "row kv slots dim"]:
+    """Return x with room for `slots` slots."""
+    extra = slots - x.shape[2]
+    return functional.pad(x, (0, 0, 0, extra)) if extra > 0 else x

@@ -11,7 +11,7 @@ is what candidate rows and shared prefixes need.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -122,8 +122,8 @@ def rotate(
 
 def attend(
     query: Float[Tensor, "batch time head dim"],
-    key: Float[Tensor, "batch key kv dim"],
-    value: Float[Tensor, "batch key kv dim"],
+    key: Float[Tensor, "batch kv key dim"],
+    value: Float[Tensor, "batch kv key dim"],
     mask: Bool[Tensor, "batch time key"] | None,
 ) -> Float[Tensor, "batch time head dim"]:
     """Return softmax attention; `mask` True where a query sees a key, None for causal.
@@ -132,9 +132,9 @@ def attend(
     and values are never copied.
     """
     batch, time, heads, dim = query.shape
-    kv_heads = key.shape[2]
+    kv_heads = key.shape[1]
     group = heads // kv_heads
-    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    query = query.transpose(1, 2)
     if mask is None:
         if group > 1:
             key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
@@ -144,6 +144,59 @@ def attend(
     seen = mask[:, None] if group == 1 else mask[:, None].repeat(1, 1, group, 1)
     out = functional.scaled_dot_product_attention(folded, key, value, attn_mask=seen)
     return out.reshape(batch, heads, time, dim).transpose(1, 2)
+
+
+def _partial_attention(
+    query: Float[Tensor, "batch kv query dim"],
+    key: Float[Tensor, "batch kv key dim"],
+    value: Float[Tensor, "batch kv key dim"],
+    mask: Bool[Tensor, "batch #kv #query key"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return unnormalised attention: weighted values, their total weight, the largest score."""
+    scores = torch.matmul(query, key.transpose(2, 3)).float()
+    scores = scores.masked_fill(~mask, -1e30)
+    top = scores.amax(dim=-1, keepdim=True)
+    weights = (scores - top).clamp(min=-80).exp()  # what underflows takes ten times as long
+    return torch.matmul(weights.to(value.dtype), value), weights.sum(-1, keepdim=True), top
+
+
+def attend_with_prompts(
+    query: Float[Tensor, "batch time head dim"],
+    key: Float[Tensor, "batch kv key dim"],
+    value: Float[Tensor, "batch kv key dim"],
+    window: Window,
+    cache: LayerCache,
+) -> Float[Tensor, "batch time head dim"]:
+    """Return attention over a shared prompt and a row's own keys (cascade attention).
+
+    The entries of one prompt attend to its keys in one product, so those are read once and
+    not once a row; the two parts are joined by their softmax totals (as in FlashAttention's
+    split keys; FlashInfer's cascade, arXiv 2501.01005). Equal to `attend` over both.
+    """
+    prompts = window.prompts
+    assert prompts is not None
+    batch, time, heads, dim = query.shape
+    kv_heads = key.shape[1]
+    folded = heads // kv_heads * time
+    scaled = (query * dim**-0.5).transpose(1, 2).reshape(batch, kv_heads, folded, dim)
+    own_mask = window.mask[:, None].repeat(1, 1, heads // kv_heads, 1)
+    own, own_total, own_top = _partial_attention(scaled, key, value, own_mask)
+    grid = prompts.gather(scaled).transpose(1, 2).reshape(-1, kv_heads, prompts.size * folded, dim)
+    seen = prompts.mask[:, None]
+    if seen.shape[2] > 1:
+        seen = seen.repeat_interleave(folded, dim=2)
+    parts = _partial_attention(grid, cache.prompt_key, cache.prompt_value, seen)
+    shared, shared_total, shared_top = (
+        prompts.scatter(
+            x.reshape(-1, kv_heads, prompts.size, folded, x.shape[-1]).transpose(1, 2)
+        )
+        for x in parts
+    )
+    top = torch.maximum(own_top, shared_top)
+    own_weight, shared_weight = (own_top - top).exp(), (shared_top - top).exp()
+    total = own_weight * own_total + shared_weight * shared_total
+    out = (own_weight * own + shared_weight * shared) / total
+    return out.to(query.dtype).reshape(batch, heads, time, dim).transpose(1, 2)
 
 
 class RMSNorm(nn.Module):
@@ -196,9 +249,15 @@ class Attention(nn.Module):
             query, key = self.q_norm(query), self.k_norm(key)
         if self.has_rope:
             query, key = rotate(query, *turns), rotate(key, *turns)
-        if cache is not None and window is not None:
+        if cache is None or window is None:
+            key, value = key.transpose(1, 2), value.transpose(1, 2)
+            out = attend(query, key, value, window.mask if window is not None else None)
+        else:
             key, value = cache.write(window, key, value)
-        out = attend(query, key, value, window.mask if window is not None else None)
+            if window.prompts is None:
+                out = attend(query, key, value, window.mask)
+            else:
+                out = attend_with_prompts(query, key, value, window, cache)
         return self.o_proj(out.reshape(batch, time, -1))
 
 
@@ -334,14 +393,21 @@ def _narrowed(window: Window | None, positions: Tensor, width: int | None) -> Wi
     """Cut a window to each query's last `width` positions."""
     if width is None or (window is None and positions.shape[1] <= width):
         return window
-    if window is None or window.slots is None:
-        keys = positions[:, None, :]
-    else:  # a slot's number is its position, but for rival candidates, which stand at the end
-        keys = torch.arange(window.mask.shape[-1], device=positions.device)[None, None, :]
-    near = keys > positions[..., None] - width
+    first = positions - width + 1
     if window is None:
-        return Window(positions, near & (keys <= positions[..., None]))
-    return Window(positions, window.mask & near, window.slots, window.rows)
+        keys = positions[:, None, :]
+        return Window(positions, (keys <= positions[..., None]) & (keys >= first[..., None]))
+    if window.slots is None:
+        keys = positions[:, None, :]
+    else:  # own slots follow one another; rival candidates at the end are masked already
+        numbers = torch.arange(window.mask.shape[-1], device=positions.device)
+        keys = (positions - window.slots)[..., None] + numbers
+    mask, prompts = window.mask & (keys >= first[..., None]), window.prompts
+    if prompts is not None:
+        places = torch.arange(prompts.mask.shape[-1], device=positions.device)
+        near = places >= prompts.gather(first)
+        prompts = replace(prompts, mask=prompts.mask & near)
+    return replace(window, mask=mask, prompts=prompts)
 
 
 def padded_window(is_real: Bool[Tensor, "batch time"]) -> Window:

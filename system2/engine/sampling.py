@@ -69,10 +69,12 @@ def choose(
     best = logits.argmax(dim=-1)
     if bool(is_greedy.all()):
         return best, logprobs.gather(1, best[:, None])[:, 0]
-    cumulative = logprobs.double().exp().cumsum(dim=-1)
+    is_possible = logprobs > -torch.inf
+    # clamped, since exp takes ten times as long where it underflows
+    cumulative = (logprobs.double().clamp(min=-700).exp() * is_possible).cumsum(dim=-1)
     target = uniform.double()[:, None] * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, target, right=True)[:, 0]
     # rounding at the very end of the distribution may pass it: stay on the last possible token
-    last = (logprobs > -torch.inf).long().cumsum(dim=-1).argmax(dim=-1)
+    last = is_possible.long().cumsum(dim=-1).argmax(dim=-1)
     tokens = torch.where(is_greedy, best, torch.minimum(drawn, last))
     return tokens, logprobs.gather(1, tokens[:, None])[:, 0]

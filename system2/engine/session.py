@@ -14,8 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from system2.core import Tokens
-from system2.engine.cache import Cache, LayerCache, Window
+from system2.engine.cache import Cache, LayerCache, PromptView, Window
 from system2.engine.model import LanguageModel
+
+
+SLOTS_AT_ONCE = 32
+"""Rows get room for new positions in steps of this many."""
 
 
 class Guide(Protocol):
@@ -55,10 +59,12 @@ class Guide(Protocol):
 
 
 class Session:
-    """Rows in a cache, their lengths, and the hidden state from which each goes on.
+    """Rows in a cache, what each goes on from, and how far it has come.
 
-    `hidden[r]` is the policy's last hidden state of row r, `own[r]` what the guide's `read`
-    returned there; `positions_computed` counts the positions run through the policy.
+    Row r goes on from prompt `prompt_of[r]` (rows stay grouped by prompt, in order) and has
+    `lengths[r]` tokens of its own. `hidden[r]` is the policy's last hidden state there,
+    `own[r]` what the guide's `read` returned; `positions_computed` counts the positions run
+    through the policy.
     """
 
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
@@ -70,7 +76,9 @@ class Session:
         if guide is not None:
             self.shapes = self.shapes + guide.cache_shapes()
         self.cache = self._new_cache(0, 0)
-        self.lengths = torch.zeros(0, dtype=torch.long, device=self.device)
+        self.prompt_lengths = torch.zeros(0, dtype=torch.long, device=self.device)
+        self.prompt_of: Tensor = self.prompt_lengths
+        self.lengths: Tensor = self.prompt_lengths
         self.hidden = torch.zeros(0, config.hidden_size, device=self.device)
         self.own: Tensor | None = None
         self.positions_computed = 0
@@ -86,48 +94,62 @@ class Session:
 
     def admit(self, prompts: Sequence[Tokens], copies: Sequence[int]) -> None:
         """Prefill prompts together, each once, and append `copies[i]` rows of prompt i."""
-        newcomer = Session(self.model, self.guide)
-        newcomer._prefill(prompts)
-        fan = torch.repeat_interleave(
-            torch.arange(len(prompts), device=self.device),
-            torch.tensor(copies, device=self.device),
+        new = Session(self.model, self.guide)
+        hidden, own = new.prefill(prompts)
+        counts = torch.tensor(copies, device=self.device)
+        new.prompt_of = torch.repeat_interleave(
+            torch.arange(len(prompts), device=self.device), counts
         )
-        newcomer.take(fan)
-        self.positions_computed += newcomer.positions_computed
-        if self.num_rows == 0:
-            newcomer.positions_computed = self.positions_computed
-            self.__dict__.update(newcomer.__dict__)
-            return
-        self.cache.join(newcomer.cache)
-        self.lengths = torch.cat((self.lengths, newcomer.lengths))
-        self.hidden = torch.cat((self.hidden, newcomer.hidden))
-        if self.own is not None and newcomer.own is not None:
-            self.own = torch.cat((self.own, newcomer.own))
+        new.cache.fan_out(new.prompt_of.shape[0])
+        new.lengths = torch.zeros_like(new.prompt_of)
+        new.hidden = hidden[new.prompt_of]
+        new.own = own[new.prompt_of] if own is not None else None
+        self._join(new)
 
-    def _prefill(self, prompts: Sequence[Tokens]) -> None:
-        """Run right-padded prompts into a fresh cache."""
-        width = max(map(len, prompts))
-        tokens = torch.zeros(len(prompts), width, dtype=torch.long)
+    def _join(self, new: "Session") -> None:
+        """Append another session's prompts and rows."""
+        computed = self.positions_computed + new.positions_computed
+        if self.num_rows == 0:
+            self.__dict__.update(new.__dict__)
+        else:
+            self.cache.join(new.cache)
+            self.prompt_of = torch.cat(
+                (self.prompt_of, new.prompt_of + self.prompt_lengths.shape[0])
+            )
+            self.prompt_lengths = torch.cat((self.prompt_lengths, new.prompt_lengths))
+            self.lengths = torch.cat((self.lengths, new.lengths))
+            self.hidden = torch.cat((self.hidden, new.hidden))
+            if self.own is not None and new.own is not None:
+                self.own = torch.cat((self.own, new.own))
+        self.positions_computed = computed
+
+    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Tensor | None]:
+        """Run right-padded prompts into a fresh cache; return hidden and own at their ends."""
+        count, width = len(prompts), max(map(len, prompts))
+        tokens = torch.zeros(count, width, dtype=torch.long)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = torch.tensor(prompt)
-        tokens = tokens.to(self.device)
-        self.lengths = torch.tensor([len(p) for p in prompts], device=self.device)
-        self.cache = self._new_cache(len(prompts), width)
-        slots = torch.arange(width, device=self.device)[None].expand(len(prompts), width)
-        mask = (slots[:, None, :] <= slots[:, :, None]).expand(len(prompts), width, width)
-        window = Window(slots, mask, slots)
-        hidden, own = self.run(tokens, window)
-        last = (torch.arange(len(prompts), device=self.device), self.lengths - 1)
-        self.hidden = hidden[last]
-        self.own = own[last] if own is not None else None
-        self.positions_computed = int(self.lengths.sum())
+        self.prompt_lengths = torch.tensor([len(p) for p in prompts], device=self.device)
+        self.cache = self._new_cache(count, width)
+        slots = torch.arange(width, device=self.device)[None].expand(count, width)
+        mask = (slots[:, None, :] <= slots[:, :, None]).expand(count, width, width)
+        hidden, own = self.run(tokens.to(self.device), Window(slots, mask, slots))
+        ends = (torch.arange(count, device=self.device), self.prompt_lengths - 1)
+        self.positions_computed += int(self.prompt_lengths.sum())
+        return hidden[ends], own[ends] if own is not None else None
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
-        """Keep the given rows, in that order; a row may be taken many times."""
+        """Keep the given rows, in that order, and the prompts that they go on from."""
         self.cache.take(rows)
         self.lengths, self.hidden = self.lengths[rows], self.hidden[rows]
         if self.own is not None:
             self.own = self.own[rows]
+        left: Tensor = self.prompt_of[rows]
+        used = left.unique()
+        self.prompt_of = torch.searchsorted(used, left)
+        if used.shape[0] < self.prompt_lengths.shape[0]:
+            self.cache.take_prompts(used)
+            self.prompt_lengths = self.prompt_lengths[used]
 
     def clear(self) -> None:
         """Drop all rows."""
@@ -154,11 +176,12 @@ class Session:
 
     def next_window(self) -> Window:
         """Return where one more token of every row stands."""
-        longest = int(self.lengths.max()) + 1
-        self.cache.reserve(-(-longest // 32) * 32)
-        keys = torch.arange(longest, device=self.device)
+        num_keys = int(self.lengths.max()) + 1
+        self.cache.reserve(-(-num_keys // SLOTS_AT_ONCE) * SLOTS_AT_ONCE)
+        keys = torch.arange(num_keys, device=self.device)
         mask = keys[None, None, :] <= self.lengths[:, None, None]
-        return Window(self.lengths[:, None], mask, self.lengths[:, None])
+        positions = (self.prompt_lengths[self.prompt_of] + self.lengths)[:, None]
+        return Window(positions, mask, self.lengths[:, None], None, self._view(self.prompt_of))
 
     def candidate_window(
         self, rows: Int[Tensor, "candidate"], ranks: Int[Tensor, "candidate"]
@@ -169,11 +192,22 @@ class Session:
         """
         lengths = self.lengths[rows]
         slots = lengths + ranks
-        longest = int(slots.max()) + 1
-        self.cache.reserve(-(-longest // 32) * 32)
-        keys = torch.arange(longest, device=self.device)
+        num_keys = int(slots.max()) + 1
+        self.cache.reserve(-(-num_keys // SLOTS_AT_ONCE) * SLOTS_AT_ONCE)
+        keys = torch.arange(num_keys, device=self.device)
         mask = (keys < lengths[:, None]) | (keys == slots[:, None])
-        return Window(lengths[:, None], mask[:, None], slots[:, None], rows)
+        prompts = self.prompt_of[rows]
+        positions = (self.prompt_lengths[prompts] + lengths)[:, None]
+        return Window(positions, mask[:, None], slots[:, None], rows, self._view(prompts))
+
+    def _view(self, prompts: Int[Tensor, "batch"]) -> PromptView:
+        """Return how batch entries, grouped by prompt in order, see their prompts."""
+        counts = torch.bincount(prompts, minlength=self.prompt_lengths.shape[0])
+        starts = counts.cumsum(0) - counts
+        rank = torch.arange(prompts.shape[0], device=self.device) - starts[prompts]
+        places = torch.arange(self.cache.layers[0].prompt_key.shape[2], device=self.device)
+        mask = places[None, None, :] < self.prompt_lengths[:, None, None]
+        return PromptView(prompts, rank, int(counts.max()), mask)
 
     def append(self, chosen: Int[Tensor, "batch"], *, is_read: bool = True) -> None:
         """Run one token of every row and go on from it.

@@ -5,6 +5,7 @@ Pickled weights are refused: reading them runs whatever code they hold. Families
 all that share its code (SmolLM, SmolLM2), Qwen2/2.5, Qwen3, Mistral, SmolLM3.
 """
 
+import errno
 import json
 import os
 import re
@@ -59,7 +60,7 @@ def find_checkpoint(name: str) -> Path:
     if name.startswith("hub:"):
         return _fetch(name.removeprefix("hub:"))
     folder = Path(name)
-    if not folder.is_dir():
+    if not name or not folder.is_dir():
         known = ", ".join(EMBEDDED)
         raise UserError(
             f"no policy {name!r}: not a folder; use {known}, a checkpoint folder or hub:NAME"
@@ -233,14 +234,11 @@ def write_folder(folder: Path, fill: Mapping[str, bytes | Path | Mapping[str, Te
     new, old = temporary / "new", temporary / "old"
     try:
         for name, content in fill.items():
-            path = new / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, bytes):
-                _ = path.write_bytes(content)
-            elif isinstance(content, Path):
-                _ = shutil.copyfile(content, path)
-            else:
-                _save_tensors(path, content)
+            try:
+                _write_file(new / name, content)
+            except OSError as error:  # it may name no file, or one that is about to go
+                code = error.errno or errno.EIO
+                raise OSError(code, os.strerror(code), str(folder / name)) from error
         if folder.exists():
             os.replace(folder, old)
         os.replace(new, folder)
@@ -269,20 +267,23 @@ def check_replaceable(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file; the library's own I/O errors become OSError."""
-    try:
-        save_file(
-            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-            path,
-            metadata={"format": "pt"},
-        )
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise OSError(code, os.strerror(code), str(path)) from error
+def _write_file(path: Path, content: bytes | Path | Mapping[str, Tensor]) -> None:
+    """Write one file of a folder. Raises: `OSError`, also for safetensors' own I/O errors."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        _ = path.write_bytes(content)
+    elif isinstance(content, Path):
+        _ = shutil.copyfile(content, path)
+    else:
+        tensors = {name: t.detach().cpu().contiguous() for name, t in content.items()}
+        try:
+            save_file(tensors, path, metadata={"format": "pt"})
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error
+        path.chmod(0o644)  # the library keeps the file to its owner
 
 
 def tokenizer_files(folder: Path) -> dict[str, Path]:

@@ -163,7 +163,8 @@ def fit(
         if not (math.isfinite(mean) and math.isfinite(norm)):
             optimizer.zero_grad(set_to_none=True)
             keep()
-            kept = f"; the last good checkpoint is in {folder}" if folder and step else ""
+            is_kept = folder is not None and step > 0
+            kept = f"; the last good checkpoint is in {folder}" if is_kept else ""
             raise UserError(
                 f"training stopped at step {step}: loss {mean}, gradient norm {norm}{kept}; "
                 "lower the learning rate or look at the data"

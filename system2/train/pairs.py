@@ -17,12 +17,12 @@ from torch import Tensor
 from system2.core import UserError
 from system2.engine.cache import Window
 from system2.synthesise.pairs import PairRow
-from system2.train.batches import BatchPlan, PlannedBatches
+from system2.train.batches import planned_batches
 from system2.train.losses import pairwise_loss
 from system2.verify.token import TokenVerifier
 
 Weighting: TypeAlias = Literal["equal", "gap"]
-"""`gap` weighs a pair by the difference of its tokens' qualities."""
+"""`equal`: every pair weighs 1; `gap`: the difference of its tokens' qualities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class PairBatch:
     """Packed texts with their pairs.
 
     `chosen[j]` and `rejected[j]` are (row, column of the token, column of the last token of
-    its prefix); `weights` sum to `num_targets`' meaning: a pair each, unless weighted.
+    its prefix); `weights` in [0, 1]. A loss is divided by the number of pairs, `num_targets`,
+    however they weigh.
     """
 
     tokens: Int[Tensor, "batch time"]
@@ -107,26 +108,31 @@ def pair_batches(
     useful = [row for row in rows if row.pairs]
     if not useful:
         raise UserError("there is no pair to train on; explore more problems")
-    lengths = tuple(len(row.tokens) + len(row.pairs) for row in useful)
-    planned = PlannedBatches(BatchPlan(lengths, max_tokens, seed, per_step))
-
-    def batches(step: int) -> list[PairBatch]:
-        return [pack([useful[i] for i in micro], weighting) for micro in planned(step)]
-
-    return batches, planned.steps_per_epoch
+    return planned_batches(
+        useful,
+        lambda row: len(row.tokens) + len(row.pairs),
+        lambda some: pack(some, weighting),
+        max_tokens=max_tokens,
+        seed=seed,
+        per_step=per_step,
+    )
 
 
 @torch.no_grad()
 def pair_accuracy(verifier: TokenVerifier, rows: Sequence[PairRow]) -> tuple[float, float]:
-    """Return (share of pairs in the right order, mean loss in nats) over rows."""
-    right = total = 0
-    loss = 0.0
-    for start in range(0, len(rows), 16):
-        batch = pack(rows[start : start + 16])
-        if not batch.num_targets:
-            continue
+    """Return (share of pairs in the right order, mean loss in nats) over rows.
+
+    Equal scores count as half a pair in order. Raises: `UserError` where there is no pair.
+    """
+    useful = [row for row in rows if row.pairs]
+    if not useful:
+        raise UserError("there is no pair to measure a verifier on")
+    device = verifier.top.head.weight.device
+    total, right, loss = 0, 0.0, 0.0
+    for start in range(0, len(useful), 16):
+        batch = pack(useful[start : start + 16]).to(device)
         chosen, rejected = verifier(batch.tokens, batch.window, batch.chosen, batch.rejected)
-        right += int((chosen > rejected).sum())
+        right += float(((chosen - rejected).sign() + 1).sum()) / 2
         loss += float(pairwise_loss(chosen, rejected))
         total += batch.num_targets
-    return (right / total, loss / total) if total else (0.0, 0.0)
+    return right / total, loss / total

@@ -8,20 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from system2.core import Problem, UserError
 from system2.engine.tokenizer import Tokenizer
-from system2.train.batches import BatchPlan, Example, PlannedBatches, TextBatch, text_batch
+from system2.synthesise.conversations import conversation
+from system2.train.batches import Example, TextBatch, planned_batches, text_batch
 
 
 def sft_example(tokenizer: Tokenizer, prompt: str, solution: str) -> Example:
     """Return the conversation's tokens, the reply (with its end token) to be learned."""
-    user = {"role": "user", "content": prompt}
-    asked = tokenizer.render([user], has_generation_prompt=True)
-    whole = tokenizer.render([user, {"role": "assistant", "content": solution}])
-    if whole[: len(asked)] != asked:
-        raise UserError(
-            f"{tokenizer.folder}: the chat template writes a prompt otherwise once it is answered; "
-            "training on it would not match decoding"
-        )
-    return Example(whole, len(asked))
+    talk = conversation(tokenizer, prompt, solution)
+    return Example(talk.tokens[: talk.end], talk.start)
 
 
 def sft_examples(tokenizer: Tokenizer, problems: Iterable[Problem]) -> list[Example]:
@@ -42,10 +36,11 @@ def example_batches(
     examples: Sequence[Example], pad: int, *, max_tokens: int, seed: int, per_step: int = 1
 ) -> tuple[Callable[[int], list[TextBatch]], int]:
     """Return the batches of each step, and how many steps make an epoch."""
-    lengths = tuple(len(example.tokens) for example in examples)
-    planned = PlannedBatches(BatchPlan(lengths, max_tokens, seed, per_step))
-
-    def batches(step: int) -> list[TextBatch]:
-        return [text_batch([examples[i] for i in micro], pad) for micro in planned(step)]
-
-    return batches, planned.steps_per_epoch
+    return planned_batches(
+        examples,
+        lambda example: len(example.tokens),
+        lambda some: text_batch(some, pad),
+        max_tokens=max_tokens,
+        seed=seed,
+        per_step=per_step,
+    )

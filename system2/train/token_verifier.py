@@ -10,8 +10,9 @@ from pathlib import Path
 
 from system2.engine.model import LanguageModel
 from system2.synthesise.pairs import PairRow
-from system2.train.loop import FitConfig, StepReport, fit
+from system2.train.loop import FitConfig, StepReport, fit, num_steps
 from system2.train.pairs import Weighting, pair_batches, verifier_loss
+from system2.verify.folders import policy_print
 from system2.verify.token import Layout, TokenVerifier
 
 
@@ -46,8 +47,8 @@ def fit_token_verifier(
 ) -> tuple[TokenVerifier, int, Iterator[StepReport]]:
     """Return a fresh verifier, the number of steps, and the steps that train it (lazily).
 
-    With `folder`, training takes up from its last checkpoint. Raises: `UserError` where
-    there is no pair, or training diverges.
+    The policy is in float32, and stays as it is. With `folder`, training takes up from its
+    last checkpoint. Raises: `UserError` where there is no pair, or training diverges.
     """
     batches, per_epoch = pair_batches(
         rows,
@@ -56,10 +57,9 @@ def fit_token_verifier(
         per_step=config.micro_batches,
         weighting=config.weighting,
     )
-    steps = max(1, round(config.epochs * per_epoch))
     verifier = TokenVerifier(policy, config.layout, config.num_adapted)
     how = FitConfig(
-        steps=steps,
+        steps=num_steps(config.epochs, per_epoch),
         learning_rate=config.learning_rate,
         warmup=0.1,
         final_rate=config.final_rate,
@@ -67,4 +67,6 @@ def fit_token_verifier(
         mixed_precision=config.mixed_precision,
         seed=config.seed,
     )
-    return verifier, steps, fit(verifier, batches, verifier_loss, how, folder=folder)
+    about = (config, policy_print(policy), rows)
+    reports = fit(verifier, batches, verifier_loss, how, folder=folder, about=about)
+    return verifier, how.steps, reports

@@ -196,9 +196,9 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "no tokenizer": (removed("tokenizer.json"), r"tokenizer\.json is missing"),
     "broken tokenizer": (written("tokenizer.json", b"{}"), r"tokenizer\.json: not a tokenizer"),
     "tokenizer is cut": (
-        lambda folder: written(
-            "tokenizer.json", (folder / "tokenizer.json").read_bytes()[:-200]
-        )(folder),
+        lambda folder: written("tokenizer.json", (folder / "tokenizer.json").read_bytes()[:-200])(
+            folder
+        ),
         r"tokenizer\.json: not a tokenizer",
     ),
     "broken tokenizer settings": (
@@ -283,7 +283,7 @@ JUNK = st.recursive(
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(changes=st.dictionaries(CONFIG_KEYS, JUNK, min_size=1, max_size=3))
 def test_any_config_is_read_or_refused(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -294,11 +294,10 @@ def test_any_config_is_read_or_refused(changes: dict[str, Any], tmp_path: Path) 
     (tmp_path / "config.json").write_text(json.dumps({**plain, **changes}))
     try:
         config = read_config(tmp_path)
-    except UserError as error:
-        assert "config.json" in str(error)
-    else:
-        with torch.device("meta"):
-            _ = LanguageModel(config)
+    except UserError:
+        return
+    with torch.device("meta"):
+        _ = LanguageModel(config)
 
 
 def test_model_and_tokenizer_must_belong_together(
@@ -348,8 +347,8 @@ def test_a_hostile_template_fails_in_one_line(name: str, small_tokenizer: Tokeni
 def test_templates_get_what_transformers_gives_them(small_tokenizer: Tokenizer) -> None:
     template = (
         "{{ tools is none }} {{ documents is none }} {{ eos_token }} "
-        "{% for m in messages %}{{ m | tojson(indent=None) }}{% if loop.last %}{% break %}{% endif %}"
-        "{% endfor %}{%- generation -%} said {%- endgeneration -%} {{ strftime_now('%Y') | length }}"
+        "{% for m in messages %}{{ m | tojson(indent=None) }}{% break %}{% endfor %}"
+        "{%- generation -%} said {%- endgeneration -%} {{ strftime_now('%Y') | length }}"
     )
     rendered = load_tokenizer(small_tokenizer.folder, chat_template=template).render_text(
         [{"role": "user", "content": "é"}]
@@ -395,38 +394,38 @@ def test_a_refused_checkpoint_takes_no_memory(checkpoint: Path) -> None:
 
 
 SAVE = """
-import resource, signal, sys
+import resource, sys
 from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from system2.engine.tokenizer import load_tokenizer
+from system2.cli.app import describe_os_error
 from system2.engine.model import LanguageModel, ModelConfig, initialise
 from system2.engine.weights import save_model
-folder, tokenizer, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-model = LanguageModel(ModelConfig(load_tokenizer(tokenizer).vocab_size, 16, 2, 4, 2, 4, 24))
+
+tokenizer, vocab_size = Path(sys.argv[1]), int(sys.argv[2])
+model = LanguageModel(ModelConfig(vocab_size, 16, 2, 4, 2, 4, 24))
 initialise(model, 1)
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    save_model(folder, model, tokenizer)
-except OSError as error:
-    import os
-    from system2.cli.app import describe_os_error
-    print(describe_os_error(error))
-    sys.exit(3)
+for limit in (100, 5_000, 50_000):
+    for target in sys.argv[3:]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            save_model(Path(target), model, tokenizer)
+        except OSError as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+            print(describe_os_error(error).rsplit("/", 1)[-1])
 """
 
 
-@pytest.mark.parametrize("limit", [100, 5_000, 30_000])
 def test_a_full_disk_leaves_the_old_folder_whole(
-    limit: int, checkpoint: Path, small_tokenizer: Tokenizer
+    checkpoint: Path, small_tokenizer: Tokenizer
 ) -> None:
-    """The limit strikes in config.json, in tokenizer.json, and in the weights."""
+    """It strikes while the settings, the tokenizer, or the weights are written."""
     before = contents(checkpoint)
-    for target in (checkpoint, checkpoint.parent / "fresh"):
-        command = [sys.executable, "-c", SAVE, str(target), str(small_tokenizer.folder), str(limit)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 3, done.stderr
-        assert done.stdout.startswith("no room left to write on")
+    targets = [str(checkpoint), str(checkpoint.parent / "fresh")]
+    arguments = [str(small_tokenizer.folder), str(small_tokenizer.vocab_size), *targets]
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE, *arguments], capture_output=True, text=True, check=True
+    )
+    struck = ["config.json", "tokenizer.json", "model.safetensors"]
+    assert done.stdout.split() == [name for name in struck for _ in targets]
     assert contents(checkpoint) == before
     assert os.listdir(checkpoint.parent) == ["checkpoint"]
 
