@@ -30,7 +30,7 @@ from system2.train.sft import example_batches, sft_examples
 from system2.train.words import word_vocabulary, write_word_tokenizer
 
 MAX_NUMBER, MAX_BARE_NUMBER = 300, 99
-EPOCHS = 10
+EPOCHS, MAX_TOKENS = 20, 512
 NUM_COUNTDOWN = 3_000
 """Fresh countdown problems beside each pass over the word problems."""
 SHAPES = {
@@ -101,7 +101,7 @@ def train(name: str, rate: float, out: Path) -> None:
     initialise(model, seed=0)
     number_features(model, tokenizer)
     examples = sft_examples(tokenizer, words) * EPOCHS + sft_examples(tokenizer, countdown)
-    batches, steps = example_batches(examples, tokenizer.pad, max_tokens=512, seed=0)
+    batches, steps = example_batches(examples, tokenizer.pad, max_tokens=MAX_TOKENS, seed=0)
     how = FitConfig(steps, rate, final_rate=0.03, hold=0.2, ema=0.999)
     policy = LocalPolicy(model, tokenizer, max_rows=128)
     validation = list(islice(find_task("word_problems").problems("validation", 0), 1_000))

@@ -144,10 +144,11 @@ class Session:
         self.lengths, self.hidden = self.lengths[rows], self.hidden[rows]
         if self.own is not None:
             self.own = self.own[rows]
-        left: Tensor = self.prompt_of[rows]
-        used = left.unique()
-        self.prompt_of = torch.searchsorted(used, left)
-        if used.shape[0] < self.prompt_lengths.shape[0]:
+        left = self.prompt_of[rows]
+        is_used = torch.bincount(left, minlength=self.prompt_lengths.shape[0]) > 0
+        self.prompt_of = (is_used.cumsum(0) - 1)[left]
+        if not bool(is_used.all()):
+            used = is_used.nonzero()[:, 0]
             self.cache.take_prompts(used)
             self.prompt_lengths = self.prompt_lengths[used]
 

@@ -45,7 +45,12 @@ _CHECKPOINT_FILES = (
     "verifier.json",
 )
 
-EMBEDDED = {"tiny": Path(__file__).parent.parent / "tiny"}
+_TINY = Path(__file__).parent.parent / "tiny"
+EMBEDDED = {
+    "tiny": _TINY / "base",
+    "tiny-amateur": _TINY / "amateur",
+    "tiny-sft": _TINY / "sft_control",
+}
 """Checkpoints shipped inside the package, by name."""
 
 

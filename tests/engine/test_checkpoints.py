@@ -403,7 +403,7 @@ from system2.engine.weights import save_model
 tokenizer, vocab_size = Path(sys.argv[1]), int(sys.argv[2])
 model = LanguageModel(ModelConfig(vocab_size, 16, 2, 4, 2, 4, 24))
 initialise(model, 1)
-for limit in (100, 5_000, 50_000):
+for limit in (100, 5_000, 30_000):
     for target in sys.argv[3:]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
