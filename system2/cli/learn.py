@@ -1,39 +1,46 @@
 """`system2 explore` and `system2 train ...`: make training data, and learn from it."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from system2.cli.solve import Count, NonNegative, Share, problems_of, taken_up, traces_of
 from system2.cli.terminal import Json, finish, progress, warn
-from system2.core import Split
+from system2.core import Problem, Split, Task
 
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
+if TYPE_CHECKING:
+    from system2.engine.local import LocalPolicy
+    from system2.engine.model import LanguageModel
+    from system2.synthesise.token_quality import ExploreConfig
+
+Adapted = Annotated[int, Parameter(validator=Number(gte=0))]
 
 train = App(name="train", help="Train policies and verifiers.")
 
 
 def explore(
     *,
-    task: str,
     out: Path,
+    task: str | None = None,
+    problems: Path | None = None,
     policy: str = "tiny",
     strategy: Literal["rollout", "uniform", "base", "expert", "contrast"] = "rollout",
     amateur: str | None = None,
     text: Literal["reference", "sampled"] = "reference",
     split: Split = "train",
-    n: Count = 100,
+    n: Count | None = None,
     positions: Count = 8,
     proposals: Count = 2,
     rollouts: Count = 8,
-    max_quality: float = 0.5,
-    min_gap: float = 0.25,
+    max_quality: Share = 0.5,
+    min_gap: Share = 0.25,
     measure_reference: Annotated[bool, Parameter(negative=())] = False,
-    alpha: float = 0.05,
-    temperature: float = 1.0,
+    alpha: Share = 0.05,
+    temperature: NonNegative = 1.0,
     max_tokens: Count = 256,
     batch: Count = 128,
     seed: int = 0,
@@ -46,10 +53,12 @@ def explore(
 
     Parameters
     ----------
+    out
+        The JSONL file to write, in LLM2's format; its manifest is written beside it.
     task
         The task whose problems are explored.
-    out
-        The JSONL file to write, in LLM2's format.
+    problems
+        A JSONL file of problems whose metadata hold a "solution", instead of --task.
     policy
         tiny, a checkpoint folder, or hub:NAME.
     strategy
@@ -63,7 +72,7 @@ def explore(
     split
         The part of the task's problems.
     n
-        How many problems.
+        How many problems (default: 100 of a task, all of a file).
     positions
         Positions explored in one solution, the least certain first.
     proposals
@@ -71,7 +80,8 @@ def explore(
     rollouts
         Continuations of each token (rollout only).
     max_quality
-        A token whose share of right continuations is at most this is a negative.
+        Along a reference, a token whose share of right continuations is at most this is a
+        negative.
     min_gap
         How much better the positive must be, where both were measured.
     measure_reference
@@ -85,15 +95,12 @@ def explore(
     batch
         Rows decoded at a time.
     seed
-        Every draw.
+        Which problems are drawn, and every draw.
     json
         Print the result as one JSON object.
     """
     from system2.engine.local import load_policy
-    from system2.store import Journal, make_manifest, write_manifest
-    from system2.synthesise.token_quality import NEEDS_AMATEUR, ExploreConfig
-    from system2.synthesise.token_quality import explore as explored
-    from system2.tasks import find_task
+    from system2.synthesise.token_quality import ExploreConfig
 
     config = ExploreConfig(
         strategy=strategy,
@@ -109,27 +116,69 @@ def explore(
         measures_reference=measure_reference,
         seed=seed,
     )
-    found = find_task(task)
+    found, drawn = problems_of(task, problems, split, n, seed)
+    _warn_of_split(split if problems is None else None)
     loaded = load_policy(policy, max_rows=batch)
     weaker = amateur or ("tiny-amateur" if policy == "tiny" else None)
-    is_needed = weaker is not None and strategy in NEEDS_AMATEUR
-    second = load_policy(weaker).model if weaker is not None and is_needed else None
-    drawn = list(islice(found.problems(split, seed), n))
-    asked = {"task": task, "split": split, "n": n, "policy": policy, "amateur": weaker}
-    described: dict[str, Any] = {**asked, **asdict(config)}
-    manifest = make_manifest("explore", described, seed=seed)
-    with Journal(out, {**described, "problems": [problem.id for problem in drawn]}) as journal:
-        done = len(journal)
-        rows = explored(loaded, found, drawn[done:], config, amateur=second)
-        for row in progress(rows, "exploring", total=len(drawn), done=done):
-            journal.append(row)
-        pairs = sum(len(row["samples"]) for row in journal)
-        write_manifest(out, manifest)
-        journal.finish()
-    if len(drawn) < n:
-        warn(f"the {split} split of {task} holds {len(drawn)} problems, fewer than {n}")
+    second = _amateur(weaker, loaded, strategy)
+    asked = {
+        "task": found.name, "split": split if problems is None else None, "n": len(drawn),
+        "policy": policy, "amateur": weaker if second is not None else None,
+    }  # fmt: skip
+    data = [problems] if problems is not None else []
+    pairs = _write_pairs(out, asked, data, found, drawn, loaded, second, config)
     result = {"n": len(drawn), "pairs": pairs, "out": str(out)}
     finish(f"{pairs} pairs from {len(drawn)} problems: {out}", result, as_json=json)
+
+
+def _amateur(name: str | None, policy: "LocalPolicy", strategy: str) -> "LocalPolicy | None":
+    """Return the weaker policy where the strategy needs one. Raises: `UserError`."""
+    from system2.core import UserError
+    from system2.engine.local import load_policy
+    from system2.synthesise.token_quality import NEEDS_AMATEUR
+    from system2.verify.folders import tokenizer_print
+
+    if strategy not in NEEDS_AMATEUR:
+        return None
+    if name is None:
+        raise UserError(f"strategy {strategy} needs a weaker model; name it by --amateur")
+    weaker = load_policy(name)
+    if tokenizer_print(weaker.tokenizer) != tokenizer_print(policy.tokenizer):
+        raise UserError(f"{name}: the amateur has another tokenizer than the policy")
+    return weaker
+
+
+def _write_pairs(
+    out: Path,
+    asked: Mapping[str, Any],
+    data: list[Path],
+    task: Task,
+    problems: list[Problem],
+    policy: "LocalPolicy",
+    amateur: "LocalPolicy | None",
+    config: "ExploreConfig",
+) -> int:
+    """Explore what the file lacks yet, write it with its manifest, return how many pairs."""
+    from system2.store import Journal, make_manifest, write_manifest
+    from system2.synthesise.token_quality import CHUNK, explore
+
+    described = {**asked, **asdict(config)}
+    manifest = make_manifest("explore", described, seed=config.seed, data=data)
+    traces = traces_of(problems, [policy, *([amateur] if amateur is not None else [])])
+    second = amateur.model if amateur is not None else None
+    with Journal(out, {**described, **traces, "data": manifest.data_hash}) as journal:
+        rows = taken_up(
+            journal,
+            problems,
+            CHUNK,
+            lambda rest: explore(policy, task, rest, config, amateur=second, chunk=CHUNK),
+        )
+        for row in progress(rows, "exploring", total=len(problems), done=len(journal)):
+            journal.append(row)
+        num_pairs = sum(len(row["samples"]) for row in journal)
+        write_manifest(out, manifest)
+        journal.finish()
+    return num_pairs
 
 
 @train.command(name="token-verifier")
@@ -140,14 +189,14 @@ def token_verifier(
     out: Path,
     policy: str = "tiny",
     layout: Literal["separate", "shared", "vocab"] = "shared",
-    adapted: Annotated[int, Parameter(validator=Number(gte=0))] = 1,
+    adapted: Adapted = 1,
     epochs: float = 2.0,
     learning_rate: float = 2e-5,
     micro_batches: Count = 4,
     max_tokens: Count = 4096,
     weighting: Literal["equal", "gap"] = "equal",
-    alpha: float = 0.1,
-    beta: float = 0.25,
+    alpha: Share = 0.1,
+    beta: NonNegative = 0.25,
     seed: int = 42,
     json: Json = False,
 ) -> None:
@@ -187,13 +236,12 @@ def token_verifier(
     json
         Print the result as one JSON object.
     """
-    from system2.engine.local import load_policy
     from system2.store import make_manifest
     from system2.synthesise.pairs import read_pairs
-    from system2.train.loop import forget_training
     from system2.train.token_verifier import VerifierFit, fit_token_verifier
     from system2.verify.folders import save_verifier
 
+    loaded, precision = _prepared(policy, out)
     config = VerifierFit(
         layout=layout,
         num_adapted=adapted,
@@ -202,22 +250,91 @@ def token_verifier(
         max_tokens=max_tokens,
         micro_batches=micro_batches,
         weighting=weighting,
+        mixed_precision=precision,
         seed=seed,
     )
-    loaded = load_policy(policy)
+    _warn_of_split(_split_of(pairs))
     rows = list(read_pairs(pairs, loaded.tokenizer))
     described = {"policy": policy, **asdict(config)}
     manifest = make_manifest("train token-verifier", described, seed=seed, data=[pairs])
-    work = Path(f"{out}.partial")
-    verifier, steps, reports = fit_token_verifier(loaded.model, rows, config, folder=work)
-    loss = _last_loss(progress(reports, f"training {layout}", total=steps))
-    settings = {"alpha": alpha, "beta": beta}
-    tokenizer = loaded.tokenizer
-    save_verifier(out, verifier, tokenizer, settings=settings, manifest=asdict(manifest))
-    forget_training(work)
+    verifier, steps, reports = fit_token_verifier(loaded.model, rows, config, folder=_work(out))
+    loss = _last_loss(reports, f"training {layout}", steps)
+    settings, made = {"alpha": alpha, "beta": beta}, asdict(manifest)
+    save_verifier(out, verifier, loaded.tokenizer, settings=settings, manifest=made)
     num_pairs = sum(len(row.pairs) for row in rows)
-    result = {"pairs": num_pairs, "steps": steps, "loss": loss, "out": str(out)}
-    finish(f"trained on {num_pairs} pairs, last loss {loss:.4f}: {out}", result, as_json=json)
+    _finish_training({"pairs": num_pairs, "steps": steps}, loss, out, as_json=json)
+
+
+@train.command(name="outcome-verifier")
+def outcome_verifier(
+    trees: Path,
+    /,
+    *,
+    out: Path,
+    policy: str = "tiny",
+    adapted: Adapted = 1,
+    epochs: float = 2.0,
+    learning_rate: float = 1e-5,
+    micro_batches: Count = 4,
+    max_tokens: Count = 4096,
+    seed: int = 42,
+    json: Json = False,
+) -> None:
+    """Train a verifier of whole attempts; the folder is then a --verifier of best_of_n.
+
+    It learns from graded attempts: system2 solve --search sample on training problems, with
+    the same policy. Started again after a kill, it goes on where it was.
+
+    Parameters
+    ----------
+    trees
+        The trees file of system2 solve.
+    out
+        The verifier's folder.
+    policy
+        The policy whose attempts it will judge: tiny, a checkpoint folder, or hub:NAME.
+    adapted
+        How many of the policy's top layers get trained copies.
+    epochs
+        Passes over the attempts.
+    learning_rate
+        Its peak; 10% warm-up, then a cosine to zero.
+    micro_batches
+        Micro-batches an optimiser step.
+    max_tokens
+        Padded tokens a micro-batch: lower it if memory runs out.
+    seed
+        The order of the data.
+    json
+        Print the result as one JSON object.
+    """
+    from system2.store import make_manifest, read_trees
+    from system2.train.outcome import OutcomeFit, fit_outcome_verifier, solutions_of
+    from system2.verify.folders import save_verifier
+
+    loaded, precision = _prepared(policy, out)
+    config = OutcomeFit(
+        num_adapted=adapted,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        max_tokens=max_tokens,
+        micro_batches=micro_batches,
+        mixed_precision=precision,
+        seed=seed,
+    )
+    sampled, rows = read_trees(trees)
+    _warn_of_split(_split_in(sampled))
+    solutions = list(solutions_of(rows, loaded.tokenizer, str(trees)))
+    described = {"policy": policy, **asdict(config)}
+    manifest = make_manifest("train outcome-verifier", described, seed=seed, data=[trees])
+    verifier, steps, reports = fit_outcome_verifier(
+        loaded.model, solutions, config, folder=_work(out)
+    )
+    loss = _last_loss(reports, "training", steps)
+    save_verifier(out, verifier, loaded.tokenizer, manifest=asdict(manifest))
+    right = sum(solution.is_right for solution in solutions)
+    counts = {"attempts": len(solutions), "right": right, "steps": steps}
+    _finish_training(counts, loss, out, as_json=json)
 
 
 @train.command(name="sft")
@@ -228,7 +345,7 @@ def sft(
     problems: Path | None = None,
     policy: str = "tiny",
     split: Split = "train",
-    n: Count = 10_000,
+    n: Count | None = None,
     epochs: float = 1.0,
     learning_rate: float = 1e-5,
     micro_batches: Count = 1,
@@ -253,7 +370,7 @@ def sft(
     split
         The part of the task's problems.
     n
-        How many problems at most.
+        How many problems (default: 100 of a task, all of a file).
     epochs
         Passes over them.
     learning_rate
@@ -263,50 +380,101 @@ def sft(
     max_tokens
         Padded tokens a micro-batch: lower it if memory runs out.
     seed
-        The order of the data.
+        Which problems are drawn, and their order.
     json
         Print the result as one JSON object.
     """
-    from system2.cli.solve import problems_of
-    from system2.engine.local import load_policy
     from system2.engine.weights import save_model
     from system2.store import make_manifest
-    from system2.train.loop import FitConfig, fit, forget_training
+    from system2.train.loop import FitConfig, fit, num_steps
     from system2.train.losses import next_token_loss
     from system2.train.sft import example_batches, sft_examples
+    from system2.verify.folders import policy_print
 
     _, drawn = problems_of(task, problems, split, n, seed)
-    loaded = load_policy(policy)
+    _warn_of_split(split if problems is None else None)
+    loaded, precision = _prepared(policy, out)
     examples = sft_examples(loaded.tokenizer, drawn)
     batches, per_epoch = example_batches(
         examples, loaded.tokenizer.pad, max_tokens=max_tokens, seed=seed, per_step=micro_batches
     )
     config = FitConfig(
-        steps=max(1, round(epochs * per_epoch)),
+        steps=num_steps(epochs, per_epoch),
         learning_rate=learning_rate,
         warmup=0.1,
         weight_decay=0.0,
+        mixed_precision=precision,
         seed=seed,
     )
     described = {"policy": policy, "task": task, "split": split, "n": n, **asdict(config)}
     data = [problems] if problems is not None else []
     manifest = make_manifest("train sft", described, seed=seed, data=data)
-    work = Path(f"{out}.partial")
-    model = loaded.model.train()
-    reports = fit(model, batches, next_token_loss, config, folder=work)
-    loss = _last_loss(progress(reports, "training", total=config.steps))
+    model, about = loaded.model, (policy_print(loaded.model), max_tokens, micro_batches, examples)
+    reports = fit(model.train(), batches, next_token_loss, config, folder=_work(out), about=about)
+    loss = _last_loss(reports, "training", config.steps)
     extra = {"manifest.json": _json_bytes(asdict(manifest))}
     save_model(out, model, loaded.tokenizer.folder, extra=extra)
-    forget_training(work)
-    result = {"problems": len(drawn), "steps": config.steps, "loss": loss, "out": str(out)}
-    finish(f"trained on {len(drawn)} problems, last loss {loss:.4f}: {out}", result, as_json=json)
+    _finish_training({"problems": len(drawn), "steps": config.steps}, loss, out, as_json=json)
 
 
-def _last_loss(reports: Any) -> float:
-    loss = 0.0
-    for report in reports:
-        loss = report.loss
+def _prepared(policy: str, out: Path) -> "tuple[LocalPolicy, str]":
+    """Return the policy to train on, in float32, and the precision to multiply in.
+
+    Raises: `UserError` where `out` cannot be written, before the work is done for nothing.
+    """
+    from system2.engine.local import load_policy
+    from system2.engine.weights import check_replaceable
+
+    check_replaceable(out, ())
+    loaded = load_policy(policy, dtype="float32")
+    has_cuda = loaded.model.model.norm.weight.device.type == "cuda"
+    return loaded, "bf16" if has_cuda else "no"
+
+
+def _work(out: Path) -> Path:
+    """Return where checkpoints are kept until `out` is written."""
+    return Path(f"{out}.partial")
+
+
+def _last_loss(reports: Iterable[Any], label: str, steps: int) -> float | None:
+    """Train to the end; return the last step's loss, None where nothing was left to do."""
+    loss = None
+    for report in progress(reports, label, total=steps):
+        loss = float(report.loss)
     return loss
+
+
+def _finish_training(
+    counts: Mapping[str, int], loss: float | None, out: Path, *, as_json: bool
+) -> None:
+    """Drop the checkpoints and say what was made."""
+    from system2.train.loop import forget_training
+
+    forget_training(_work(out))
+    said = ", ".join(f"{count} {name}" for name, count in counts.items())
+    last = f", last loss {loss:.4f}" if loss is not None else ""
+    finish(
+        f"trained: {said}{last}: {out}", {**counts, "loss": loss, "out": str(out)}, as_json=as_json
+    )
+
+
+def _warn_of_split(split: object) -> None:
+    """Warn of training data from held-out problems; None: not known where they are from."""
+    if split not in (None, "train"):
+        warn(f"these are {split} problems: what is measured on them afterwards means nothing")
+
+
+def _split_of(pairs: Path) -> object:
+    """Return the split that a file of pairs was made from, None where nothing says it."""
+    from system2.engine.tokenizer import read_json
+    from system2.store import manifest_path
+
+    return _split_in(read_json(manifest_path(pairs), default={}))
+
+
+def _split_in(manifest: Mapping[str, Any]) -> object:
+    config = manifest.get("config")
+    return config.get("split") if isinstance(config, Mapping) else None
 
 
 def _json_bytes(value: object) -> bytes:

@@ -1,16 +1,35 @@
 """`system2 solve` and `system2 evaluate`: problems to trees, trees to figures."""
 
+import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from system2.cli.terminal import Json, finish, progress, warn
-from system2.core import Problem, Split, Task, UserError
+from system2.core import Problem, Split, Task, UserError, Verifier
+
+if TYPE_CHECKING:
+    from system2.evaluate.solve import SolveConfig
+    from system2.store import Journal
 
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
+NonNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
+
+NUM_PROBLEMS = 100
+"""How many problems of a task are taken where nothing else is said."""
+
+CHUNK = 64
+"""Problems whose searches are batched together."""
+
+SCORED_SEARCHES = ("best_of_n",)
+"""The searches that ask for values of attempts, and so need an outcome verifier."""
+
+_Item = TypeVar("_Item")
 
 
 def solve(
@@ -19,18 +38,18 @@ def solve(
     task: str | None = None,
     problems: Path | None = None,
     split: Split = "test",
-    n: Count = 100,
+    n: Count | None = None,
     policy: str = "tiny",
     verifier: str | None = None,
-    alpha: float | None = None,
-    beta: float | None = None,
+    alpha: Share | None = None,
+    beta: NonNegative | None = None,
     search: str = "greedy",
     select: str | None = None,
     samples: Count = 1,
-    temperature: float = 1.0,
+    temperature: NonNegative = 1.0,
     top_p: float = 1.0,
     max_tokens: Count = 256,
-    budget: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    budget: Count | None = None,
     batch: Count = 64,
     seed: int = 0,
     json: Json = False,
@@ -50,7 +69,7 @@ def solve(
     split
         The part of the task's problems.
     n
-        How many problems.
+        How many problems (default: 100 of a task, all of a file).
     policy
         tiny, a checkpoint folder, or hub:NAME.
     verifier
@@ -90,53 +109,138 @@ def solve(
     from system2.tasks.answers import checker_versions
 
     found, drawn = problems_of(task, problems, split, n, seed)
+    config = SolveConfig(search, samples, temperature, top_p, max_tokens, budget, select, seed)
+    _check_dials(config, drawn[0])
     loaded = load_policy(policy, max_rows=batch)
-    loaded.model.eval()
     guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta)
-    config = SolveConfig(
-        search, samples, temperature, top_p, max_tokens, budget, select, seed
-    )
+    _check_verifier(search, verifier, judge, alpha, beta)
     described = {
-        "task": found.name, "split": split, "n": n, "policy": policy, "verifier": verifier,
-        "alpha": alpha, "beta": beta, **asdict(config),
+        "task": found.name, "split": split if problems is None else None, "n": len(drawn),
+        "policy": policy, "verifier": verifier, "alpha": alpha, "beta": beta, **asdict(config),
     }  # fmt: skip
-    data = [problems] if problems is not None else []
+    data = [*([problems] if problems else []), *_verifier_files(verifier)]
     manifest = make_manifest("solve", described, seed=seed, data=data, versions=checker_versions())
-    key = {**described, "problems": [problem.id for problem in drawn]}
+    key = {**described, **traces_of(drawn, [loaded]), "data": manifest.data_hash}
     with Journal(out, key) as journal:
-        done = len(journal)
-        rows = solved(guided, found, drawn[done:], config, verifier=judge)
-        for row in progress(rows, "solving", total=len(drawn), done=done):
+        rows = taken_up(
+            journal,
+            drawn,
+            CHUNK,
+            lambda rest: solved(guided, found, rest, config, verifier=judge, chunk=CHUNK),
+        )
+        for row in progress(rows, "solving", total=len(drawn), done=len(journal)):
             journal.append(row)
         grades = [row["grade"] for row in journal]
         journal.finish(header={"manifest": asdict(manifest)})
-    if len(drawn) < n:
-        warn(f"there are {len(drawn)} problems, fewer than {n}")
     right = sum(grade is True for grade in grades)
     result = {"n": len(grades), "right": right, "out": str(out)}
     finish(f"{right} of {len(grades)} right: {out}", result, as_json=json)
 
 
 def problems_of(
-    task: str | None, file: Path | None, split: Split, n: int, seed: int
+    task: str | None, file: Path | None, split: Split, n: int | None, seed: int
 ) -> tuple[Task, list[Problem]]:
-    """Return the task and the problems that a command's options name.
+    """Return the task and the problems (at least one) that a command's options name.
 
-    Raises: `UserError` unless one of task and file is given.
+    `n` None: `NUM_PROBLEMS` of a task, all of a file. Warns where there are fewer than n.
+    Raises: `UserError` unless one of task and file is given, and holds problems of one task.
     """
     from system2.store import read_problems
     from system2.tasks import find_task
 
-    if task is not None and file is None:
-        found = find_task(task)
-        return found, list(islice(found.problems(split, seed), n))
-    if file is None or task is not None:
+    if (task is None) == (file is None):
         raise UserError("say which problems: either --task NAME or --problems FILE.jsonl")
-    drawn = list(islice(read_problems(file), n))
-    names = {problem.task for problem in drawn}
-    if len(names) != 1:
-        raise UserError(f"{file}: holds problems of {len(names)} tasks; one is needed")
-    return find_task(names.pop()), drawn
+    if file is not None:
+        drawn = list(islice(read_problems(file), n))
+        names = {problem.task for problem in drawn}
+        if len(names) != 1:
+            held = f"problems of {len(names)} tasks; one is needed" if drawn else "no problem"
+            raise UserError(f"{file}: holds {held}")
+        found, source = find_task(names.pop()), str(file)
+    else:
+        found, source = find_task(str(task)), f"the {split} split of {task}"
+        n = n or NUM_PROBLEMS
+        drawn = list(islice(found.problems(split, seed), n))
+        if not drawn:
+            raise UserError(f"{source} holds no problem")
+    if n is not None and len(drawn) < n:
+        warn(f"{source} holds {len(drawn)} problems, fewer than {n}")
+    return found, drawn
+
+
+def traces_of(problems: Sequence[Problem], policies: Sequence[Any]) -> dict[str, Any]:
+    """Return what tells a run from another of the same options: its problems and weights."""
+    from system2.verify.folders import policy_print
+
+    return {
+        "problems": [problem.id for problem in problems],
+        "weights": [policy_print(policy.model) for policy in policies],
+    }
+
+
+def taken_up(
+    journal: "Journal",
+    items: Sequence[_Item],
+    chunk: int,
+    work: Callable[[Sequence[_Item]], Iterator[dict[str, Any]]],
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of items that a journal lacks, out of the chunks of an undisturbed run.
+
+    What is in a batch decides how sums are rounded: where a kill fell inside a chunk, its
+    first rows are made again and left out, so that the file is the same to the last digit.
+    """
+    done = len(journal)
+    if done < len(items):
+        start = done - done % chunk
+        yield from islice(work(items[start:]), done - start, None)
+
+
+def _check_dials(config: "SolveConfig", problem: Problem) -> None:
+    """Refuse, before anything is loaded, what the search cannot do. Raises: `UserError`."""
+    from system2.select import SELECTIONS
+    from system2.tree import Tree
+
+    _ = config.steps(Tree(problem, 0, (0,)))  # its name and its parameters
+    if config.select is not None and config.select not in SELECTIONS:
+        raise UserError(f"no selection {config.select!r}; there are {', '.join(SELECTIONS)}")
+    if config.search == "greedy" and config.samples > 1:
+        raise UserError("search greedy makes one attempt; for --samples use --search sample")
+
+
+def _check_verifier(
+    search: str,
+    name: str | None,
+    judge: Verifier | None,
+    alpha: float | None,
+    beta: float | None,
+) -> None:
+    """Refuse a verifier that the search would not use, or lacks. Raises: `UserError`."""
+    if name is None and beta is not None:
+        raise UserError("--beta weighs a token verifier's scores; name one by --verifier")
+    if search in SCORED_SEARCHES and judge is None:
+        given = "none is given" if name is None else f"{name} judges tokens"
+        raise UserError(
+            f"search {search} needs a verifier of whole attempts, and {given} "
+            "(system2 train outcome-verifier makes one)"
+        )
+    if judge is not None and search not in SCORED_SEARCHES:
+        raise UserError(
+            f"{name} scores whole attempts, which search {search} does not ask for; "
+            f"use --search {SCORED_SEARCHES[0]}"
+        )
+    if judge is not None and (alpha is not None or beta is not None):
+        raise UserError(f"{name} scores whole attempts; --alpha and --beta are for token verifiers")
+
+
+def _verifier_files(name: str | None) -> list[Path]:
+    """Return the files that a verifier is made of."""
+    from system2.engine.weights import weight_files
+    from system2.verify.folders import find_verifier
+
+    if name is None:
+        return []
+    folder = find_verifier(name)
+    return [folder / "verifier.json", *weight_files(folder)]
 
 
 def evaluate(trees: Path, /, *, json: Json = False) -> None:
@@ -157,9 +261,11 @@ def evaluate(trees: Path, /, *, json: Json = False) -> None:
     _, rows = read_trees(trees)
     summary = summarise(progress(rows, "reading", total=None))
     accuracy = summary["accuracy"]
-    shown = "no accuracy" if accuracy is None else (
-        f"accuracy {accuracy:.3f} ({summary['low']:.3f} to {summary['high']:.3f})"
-    )  # fmt: skip
+    shown = (
+        "no accuracy"
+        if accuracy is None
+        else f"accuracy {accuracy:.3f} ({summary['low']:.3f} to {summary['high']:.3f})"
+    )
     line = (
         f"{summary['n']} problems, {shown}, {summary['unjudged']} unjudged, "
         f"{summary['sampled_tokens']} sampled tokens"

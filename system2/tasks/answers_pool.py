@@ -1,9 +1,11 @@
 """A pool of killable processes for the algebra that `answers` needs.
 
 math-verify limits its time by SIGALRM, which works in the main thread only and does not stop
-everything. Here the limit is the caller's patience: a worker that does not reply in time is
-killed and replaced, from any thread. Workers start lazily, are plain subprocesses (so the
-caller may be a daemonic child or a main module without a guard), and end with the caller.
+everything. Here a worker that takes too long, too much memory or dies is killed and replaced,
+from any thread. The limit is processor time, so that a crowded machine judges as an idle one
+does; the caller waits at most `PATIENCE` times as long by the clock. Workers start lazily, are
+plain subprocesses (so the caller may be a daemonic child or a main module without a guard), and
+end with the caller.
 """
 
 import atexit
@@ -25,6 +27,7 @@ from system2.core import UserError
 START_TIMEOUT_S = 120.0
 MAX_REQUEST_BYTES = 48_000
 MAX_WORKERS = 64
+PATIENCE = 10
 
 
 class WorkerGoneError(Exception):
@@ -43,6 +46,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
             env=environment,
             start_new_session=True,  # Ctrl-C is the caller's to handle
         )
@@ -52,7 +56,7 @@ class Worker:
         """Return what the worker says of itself once it is loaded."""
         return self._read(START_TIMEOUT_S)
 
-    def ask(self, request: dict[str, Any], timeout_s: float) -> bool | None:
+    def ask(self, request: dict[str, Any], patience_s: float) -> bool | None:
         """Return the worker's reply. Raises: `WorkerGoneError`; the worker must then be dropped."""
         assert self._process.stdin is not None
         try:
@@ -60,17 +64,17 @@ class Worker:
             self._process.stdin.flush()
         except OSError as error:
             raise WorkerGoneError from error
-        return self._read(timeout_s)
+        return self._read(patience_s)
 
-    def _read(self, timeout_s: float) -> Any:
+    def _read(self, patience_s: float) -> Any:
         assert self._process.stdout is not None
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + patience_s
         descriptor = self._process.stdout.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while b"\n" not in self._left:
-            patience = deadline - time.monotonic()
-            if patience <= 0 or not poll.poll(patience * 1000):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not poll.poll(left_s * 1000):
                 raise WorkerGoneError
             chunk = os.read(descriptor, 65_536)
             if not chunk:
@@ -129,7 +133,7 @@ class Pool:
             worker = worker or self._start()
             if worker is None:
                 return None
-            return worker.ask(request, request["timeout_s"])
+            return worker.ask(request, request["patience_s"])
         except WorkerGoneError:
             worker = self._drop(worker)
             return None
@@ -193,7 +197,7 @@ def ask_algebra(
 ) -> bool | None:
     """Return the symbolic grade of two answers; None where it could not be had in time.
 
-    The time limit runs from the moment a ready worker has the request.
+    `timeout_s` is seconds of a ready worker's processor time.
     Raises: `UserError` where the installed antlr would flip verdicts.
     """
     _pool.grow(workers)
@@ -202,6 +206,7 @@ def ask_algebra(
             "prediction": prediction,
             "gold": gold,
             "timeout_s": timeout_s,
+            "patience_s": timeout_s * PATIENCE,
             "rounding_digits": rounding_digits,
         }
     )

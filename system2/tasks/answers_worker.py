@@ -1,8 +1,9 @@
 """The process that does algebra on answers, so that it can be killed: `answers_pool` starts it.
 
 Run as `python -m system2.tasks.answers_worker`. It says in one line that it is ready, then reads
-one JSON request a line and writes one JSON reply a line. It limits its own memory, and it sets a
-timer before each request that kills it, so that it cannot outlive its parent for long.
+one JSON request a line and writes one JSON reply a line. It limits its own memory, and sets two
+timers that kill it before each request: one counts its processor time, which is fair on a crowded
+machine, and one the clock, so that it cannot outlive its parent for long.
 """
 
 import json
@@ -18,7 +19,6 @@ from system2.tasks.answers_compare import compare
 from system2.tasks.answers_values import read_answer
 
 MAX_MEMORY_BYTES = 2 * 1024**3
-GRACE_S = 5.0
 # What loads lazily inside the libraries must not be paid for by the first request.
 _WARM_UP = ((r"2\sqrt{3}+\sin x", r"\sin x+\sqrt{12}"), ("2x+y=1", "4x+2y=2"), ("3.142", r"\pi"))
 
@@ -59,13 +59,15 @@ def serve(requests: TextIO, replies: TextIO) -> None:
         return
     for line in requests:
         request = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, request["timeout_s"] + GRACE_S)
+        signal.setitimer(signal.ITIMER_PROF, request["timeout_s"])
+        signal.setitimer(signal.ITIMER_REAL, request["patience_s"])
         try:
             grade = judge(request)
         except MemoryError:
             return  # a fresh process is safer than one that ran out of memory
         except Exception:  # whatever algebra raises, the answer could not be judged
             grade = None
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         reply(grade)
 
@@ -74,7 +76,8 @@ def main() -> None:
     """Serve the process that started this one."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for alarm in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(alarm, signal.SIG_DFL)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that prints must not be able to forge a reply
     serve(sys.stdin, replies)

@@ -4,7 +4,6 @@
 (LLM2's reference averages over padding: 0.371 instead of ln 2 for all-zero scores).
 """
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
@@ -31,6 +30,7 @@ def pairwise_loss(
 ) -> Float[Tensor, ""]:
     """Return LLM2's loss, summed: -log sigmoid(s+ - s-) a pair (nats), optionally weighted.
 
+    >>> import torch
     >>> f"{pairwise_loss(torch.zeros(4), torch.zeros(4)) / 4:.4f}"  # ln 2, whatever the padding
     '0.6931'
     """

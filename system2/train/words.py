@@ -35,7 +35,7 @@ def word_vocabulary(texts: Iterable[str], *, max_number: int, max_bare_number: i
     """
     words: set[str] = set()
     for text in texts:
-        words.update(re.findall(rf" ?[^\W\d_]+(?:'[a-z]+)?| ?[^\w\s]", text))
+        words.update(re.findall(r" ?[^\W\d_]+(?:'[a-z]+)?| ?[^\w\s]", text))
     pieces = [f"<0x{byte:02X}>" for byte in range(256)]
     pieces += ["\n", SPACE] + [chr(code) for code in range(33, 127)]
     pieces += [f"{SPACE}{n}" for n in range(max_number + 1)]

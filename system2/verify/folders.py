@@ -6,9 +6,10 @@ for another tokenizer judges other tokens than it is asked about: both are refus
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -124,5 +125,18 @@ def load_verifier(name: str, policy: LocalPolicy) -> tuple[LearnedVerifier, dict
             "train one for this policy (system2 train token-verifier)"
         )
     load_tensors(verifier, folder, read_tensors(folder))
-    settings = raw.get("settings")
-    return verifier.eval(), dict(settings) if isinstance(settings, dict) else {}
+    return verifier.eval(), _settings(raw, path)
+
+
+def _settings(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the settings that a verifier was saved with, alpha and beta checked."""
+    settings = raw.get("settings") or {}
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: settings is no object")
+    found = cast(dict[str, Any], settings)
+    for name, highest in (("alpha", 1.0), ("beta", math.inf)):
+        value = found.get(name, 0.0)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= highest or value == math.inf:
+            raise UserError(f"{path}: {name} is {value!r}, not a number in its range")
+    return found
