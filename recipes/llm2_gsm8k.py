@@ -76,8 +76,8 @@ def train(run: argparse.Namespace, on: Accelerator) -> None:
     rows = [row for row in pairs.read_pairs(run.out / "pairs.jsonl", policy.tokenizer) if row.pairs]
     # a step of 128 texts, as in the paper (VerifierFit's defaults are its other hyperparameters)
     tokens = sum(len(row.tokens) + len(row.pairs) for row in rows) * 128 / max(128, len(rows))
-    size, precision = run.micro_tokens, on.mixed_precision
-    micro = on.num_processes * max(1, round(tokens / size / on.num_processes))
+    size, precision = run.micro_tokens, "bf16" if torch.cuda.is_available() else "no"
+    micro = max(1, round(tokens / size))
     how = VerifierFit(run.layout, max_tokens=size, micro_batches=micro, mixed_precision=precision)
     folder = run.out / "training"
     verifier, steps, reports = fit_token_verifier(policy.model, rows, how, folder=folder)
@@ -130,8 +130,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     run = parser.parse_args()
     patience = InitProcessGroupKwargs(timeout=timedelta(days=7))  # a slow part holds up the rest
-    precision = "bf16" if torch.cuda.is_available() else "no"
-    on = Accelerator(mixed_precision=precision, kwargs_handlers=[patience])
+    on = Accelerator(kwargs_handlers=[patience])
     try:
         if on.is_main_process:
             settle(run)

@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
+    from system2.core import Problem
+    from system2.engine.local import LocalPolicy
     from system2.engine.tokenizer import Tokenizer
 
 # Set before anything imports torch: small batches run slower on more threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A shared machine may pause for seconds in the middle of any test.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -35,3 +42,50 @@ def small_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> "Tokenizer":
     texts = ["Tom has 3 apples. So the answer is 3.\n(4 + 5) * 2 / 3 - 1 = 5, 6"]
     write_word_tokenizer(folder, word_vocabulary(texts, max_number=20, max_bare_number=9))
     return load_tokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def sums() -> list["Problem"]:
+    """Problems that a very small policy can half learn, in a random order."""
+    import random
+
+    from system2.core import Problem
+
+    asked = [(a, b) for a in range(10) for b in range(10)]
+    random.Random(0).shuffle(asked)
+    return [
+        Problem(
+            id=f"{a}+{b}",
+            prompt=f"Tom has {a} + {b} apples.",
+            answer=str(a + b),
+            task="word_problems",
+            metadata={"solution": f"{a} + {b} = {a + b}. So the answer is {a + b}."},
+        )
+        for a, b in asked
+    ]
+
+
+@pytest.fixture(scope="session")
+def toy_policy(
+    sums: list["Problem"], small_tokenizer: "Tokenizer", tmp_path_factory: pytest.TempPathFactory
+) -> "LocalPolicy":
+    """A policy that has half learned sums: unsure, mostly to the point, often wrong.
+
+    It is loaded from the checkpoint folder `toy_policy.tokenizer.folder`.
+    """
+    from system2.engine.local import load_policy
+    from system2.engine.model import LanguageModel, ModelConfig, initialise
+    from system2.engine.weights import save_model
+    from system2.train.loop import FitConfig, fit
+    from system2.train.losses import next_token_loss
+    from system2.train.sft import example_batches, sft_examples
+
+    model = LanguageModel(ModelConfig(small_tokenizer.vocab_size, 32, 2, 4, 2, 8, 64))
+    initialise(model, 0)
+    examples = sft_examples(small_tokenizer, sums[:80])
+    batches, _ = example_batches(examples, small_tokenizer.pad, max_tokens=512, seed=0)
+    for _ in fit(model, batches, next_token_loss, FitConfig(150, 1e-2)):
+        pass
+    folder = tmp_path_factory.mktemp("toy") / "policy"
+    save_model(folder, model, small_tokenizer.folder)
+    return load_policy(str(folder))

@@ -14,7 +14,6 @@ from system2.core import Problem, Split, Task
 
 if TYPE_CHECKING:
     from system2.engine.local import LocalPolicy
-    from system2.engine.model import LanguageModel
     from system2.synthesise.token_quality import ExploreConfig
 
 Adapted = Annotated[int, Parameter(validator=Number(gte=0))]
@@ -370,7 +369,7 @@ def sft(
     split
         The part of the task's problems.
     n
-        How many problems (default: 100 of a task, all of a file).
+        How many problems at most (default: 10,000 of a task, all of a file).
     epochs
         Passes over them.
     learning_rate
@@ -391,7 +390,7 @@ def sft(
     from system2.train.sft import example_batches, sft_examples
     from system2.verify.folders import policy_print
 
-    _, drawn = problems_of(task, problems, split, n, seed)
+    _, drawn = problems_of(task, problems, split, n, seed, default=10_000)
     _warn_of_split(split if problems is None else None)
     loaded, precision = _prepared(policy, out)
     examples = sft_examples(loaded.tokenizer, drawn)
@@ -453,9 +452,8 @@ def _finish_training(
     forget_training(_work(out))
     said = ", ".join(f"{count} {name}" for name, count in counts.items())
     last = f", last loss {loss:.4f}" if loss is not None else ""
-    finish(
-        f"trained: {said}{last}: {out}", {**counts, "loss": loss, "out": str(out)}, as_json=as_json
-    )
+    result = {**counts, "loss": loss, "out": str(out)}
+    finish(f"trained: {said}{last}: {out}", result, as_json=as_json)
 
 
 def _warn_of_split(split: object) -> None:

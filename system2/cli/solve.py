@@ -138,31 +138,35 @@ def solve(
 
 
 def problems_of(
-    task: str | None, file: Path | None, split: Split, n: int | None, seed: int
+    task: str | None,
+    file: Path | None,
+    split: Split,
+    n: int | None,
+    seed: int,
+    *,
+    default: int = NUM_PROBLEMS,
 ) -> tuple[Task, list[Problem]]:
     """Return the task and the problems (at least one) that a command's options name.
 
-    `n` None: `NUM_PROBLEMS` of a task, all of a file. Warns where there are fewer than n.
+    `n` None: `default` of a task, all of a file. Warns where there are fewer than n.
     Raises: `UserError` unless one of task and file is given, and holds problems of one task.
     """
     from system2.store import read_problems
     from system2.tasks import find_task
 
-    if (task is None) == (file is None):
-        raise UserError("say which problems: either --task NAME or --problems FILE.jsonl")
-    if file is not None:
-        drawn = list(islice(read_problems(file), n))
+    if file is not None and task is None:
+        source, drawn = str(file), list(islice(read_problems(file), n))
         names = {problem.task for problem in drawn}
-        if len(names) != 1:
-            held = f"problems of {len(names)} tasks; one is needed" if drawn else "no problem"
-            raise UserError(f"{file}: holds {held}")
-        found, source = find_task(names.pop()), str(file)
+        if len(names) > 1:
+            raise UserError(f"{file} holds problems of {len(names)} tasks; one is needed")
+        found = find_task(names.pop()) if names else None
+    elif task is not None and file is None:
+        source, found = f"the {split} split of {task}", find_task(task)
+        drawn = list(islice(found.problems(split, seed), n or default))
     else:
-        found, source = find_task(str(task)), f"the {split} split of {task}"
-        n = n or NUM_PROBLEMS
-        drawn = list(islice(found.problems(split, seed), n))
-        if not drawn:
-            raise UserError(f"{source} holds no problem")
+        raise UserError("say which problems: either --task NAME or --problems FILE.jsonl")
+    if found is None or not drawn:
+        raise UserError(f"{source} holds no problem")
     if n is not None and len(drawn) < n:
         warn(f"{source} holds {len(drawn)} problems, fewer than {n}")
     return found, drawn

@@ -7,7 +7,7 @@ bounded before anything is built by them.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from system2.core import UserError
 from system2.engine.model import ModelConfig, rope_frequencies
@@ -148,9 +148,10 @@ def _rope_layers(raw: Mapping[str, Any], layers: int) -> tuple[bool, ...]:
     if listed is None:
         every = int(raw.get("no_rope_layer_interval", 4))
         return tuple((i + 1) % every != 0 for i in range(layers))
-    if not isinstance(listed, list) or len(listed) < layers:
+    flags = cast("list[Any]", listed) if isinstance(listed, list) else []
+    if len(flags) < layers:
         raise ValueError(f"no_rope_layers must list each of the {layers} layers")
-    return tuple(bool(flag) for flag in listed[:layers])
+    return tuple(bool(flag) for flag in flags[:layers])
 
 
 def _window(raw: Mapping[str, Any], family: str, layers: int) -> int | None:

@@ -397,12 +397,13 @@ def _narrowed(window: Window | None, positions: Tensor, width: int | None) -> Wi
     if window is None:
         keys = positions[:, None, :]
         return Window(positions, (keys <= positions[..., None]) & (keys >= first[..., None]))
+    prompts = window.prompts
     if window.slots is None:
         keys = positions[:, None, :]
-    else:  # own slots follow one another; rival candidates at the end are masked already
-        numbers = torch.arange(window.mask.shape[-1], device=positions.device)
-        keys = (positions - window.slots)[..., None] + numbers
-    mask, prompts = window.mask & (keys >= first[..., None]), window.prompts
+    else:  # own slots follow the prompt; rival candidates at the end are masked already
+        start = 0 if prompts is None else prompts.mask[:, 0].sum(dim=-1)[prompts.prompt, None, None]
+        keys = start + torch.arange(window.mask.shape[-1], device=positions.device)
+    mask = window.mask & (keys >= first[..., None])
     if prompts is not None:
         places = torch.arange(prompts.mask.shape[-1], device=positions.device)
         near = places >= prompts.gather(first)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import Tokenizer as RustTokenizer
 
@@ -171,7 +171,7 @@ def read_json(path: Path, *, default: Mapping[str, Any] | None = None) -> dict[s
         raise UserError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds {type(value).__name__}, not a JSON object")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def _special_texts(config: Mapping[str, Any]) -> dict[str, str]:
@@ -179,11 +179,15 @@ def _special_texts(config: Mapping[str, Any]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
         value = config.get(name)
-        if isinstance(value, Mapping):
-            value = value.get("content")
+        value = _mapping(value).get("content", value)
         if isinstance(value, str):
             texts[name] = value
     return texts
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Return a JSON object, an empty one for any other value."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _end_tokens(folder: Path, rust: RustTokenizer, texts: Mapping[str, str]) -> frozenset[int]:
@@ -191,8 +195,8 @@ def _end_tokens(folder: Path, rust: RustTokenizer, texts: Mapping[str, str]) -> 
     ends: set[int] = set()
     for name in ("generation_config.json", "config.json"):
         value = read_json(folder / name, default={}).get("eos_token_id")
-        ids = value if isinstance(value, list) else [value]
-        ends.update(i for i in ids if isinstance(i, int))
+        ids = cast("list[Any]", value) if isinstance(value, list) else [value]
+        ends.update(i for i in ids if isinstance(i, int) and not isinstance(i, bool))
     own = rust.token_to_id(texts["eos_token"]) if "eos_token" in texts else None
     if own is not None:
         ends.add(own)
@@ -207,10 +211,10 @@ def _template_of(folder: Path, config: Mapping[str, Any]) -> str | None:
             return path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not text in UTF-8; save it again") from error
-    template = config.get("chat_template")
+    template: Any = config.get("chat_template")
     if isinstance(template, list):  # several named templates: the one called "default"
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
+        entries = (_mapping(entry) for entry in cast("list[Any]", template))
+        template = next((t.get("template") for t in entries if t.get("name") == "default"), None)
     return template if isinstance(template, str) else None
 
 
@@ -236,8 +240,7 @@ def _compiled(template: str) -> Any:
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
     )
     environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = now
+    environment.globals.update({"raise_exception": refuse, "strftime_now": now})  # pyright: ignore
     # transformers' tag round the replies; to us it only means what stands in it
     template = re.sub(r"\{%(-?)\s*generation\s*(-?)%\}", r"{%\1 if true \2%}", template)
     template = re.sub(r"\{%(-?)\s*endgeneration\s*(-?)%\}", r"{%\1 endif \2%}", template)

@@ -13,11 +13,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  (PathLike)
 from torch import Tensor
 
 from system2.core import UserError
@@ -76,7 +76,7 @@ def find_checkpoint(name: str) -> Path:
 def _fetch(name: str) -> Path:
     """Download a checkpoint from the hub, or find it in the local cache."""
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
     except ImportError as error:
         raise UserError(f"hub:{name} needs the package huggingface_hub") from error
     # not every *.safetensors: some checkpoints hold the same weights twice, in two layouts
@@ -133,11 +133,11 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     """Return the files that an index names, all of them beside it."""
-    shards = read_json(index).get("weight_map")
+    shards: Any = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise UserError(f"{index}: has no weight_map")
     files: list[Path] = []
-    for name in sorted({str(shard) for shard in shards.values()}):
+    for name in sorted({str(shard) for shard in cast("dict[str, Any]", shards).values()}):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise UserError(f"{index}: shard {name!r} is no safetensors file of the folder")
         files.append(index.parent / name)
@@ -167,9 +167,10 @@ def _outline(view: Any) -> Tensor:
 def _opened(path: Path, take: Callable[[Any, str], Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield the name of each tensor of a file, and what `take(file, name)` makes of it."""
     try:
-        with safe_open(path, framework="pt") as file:
+        opened: Any = safe_open(path, framework="pt")
+        with opened as file:
             for name in file.keys():  # noqa: SIM118  (not a dict: it has no __iter__)
-                yield name, take(file, name)
+                yield str(name), take(file, name)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path}: not a whole safetensors file ({error}); fetch or save it again"

@@ -24,7 +24,7 @@ from typing import Any
 
 from system2.core import UserError
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 MAX_REQUEST_BYTES = 48_000
 MAX_WORKERS = 64
 PATIENCE = 10

@@ -364,6 +364,25 @@ def test_a_text_cannot_end_its_own_turn(text: str, tail: str, small_tokenizer: T
     assert [token for token in prompt if token in specials] == [user, assistant]
 
 
+NAMED = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}, 3]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [("plain", "plain"), (NAMED, "plain"), (NAMED[:1], None), ([[]], None), (7, None)],
+)
+def test_templates_stored_in_the_settings(
+    stored: Any, expected: str | None, checkpoint: Path
+) -> None:
+    removed("chat_template.jinja")(checkpoint)
+    edited("tokenizer_config.json", chat_template=stored, bos_token={"content": "<|user|>"})(
+        checkpoint
+    )
+    tokenizer = load_tokenizer(checkpoint)
+    assert tokenizer.chat_template == expected
+    assert tokenizer.bos == tokenizer.rust.token_to_id("<|user|>")
+
+
 def test_stored_truncation_and_padding_do_not_cut_texts(checkpoint: Path) -> None:
     edited(
         "tokenizer.json",

@@ -226,8 +226,8 @@ def test_session_token_by_token_equals(twin: Twin, tokens: Tensor) -> None:
     session.admit([tuple(texts[2][:15])], [1])
     rows, streams = [*rows, texts[2][:15]], [*streams, texts[2]]
     step()
-    session.take(torch.tensor([3, 0]))
-    rows, streams = [rows[3], rows[0]], [texts[2], texts[0]]
+    session.take(torch.tensor([0, 3]))
+    rows, streams = [rows[0], rows[3]], [texts[0], texts[2]]
     for _ in range(8):
         step()
 
@@ -251,15 +251,20 @@ def test_cached_chunks_equal(twin: Twin, tokens: Tensor) -> None:
 
 @torch.inference_mode()
 def test_candidates_equal_their_own_continuations(twin: Twin, tokens: Tensor) -> None:
+    """Right after the prompts, and when the rows' own tokens have outgrown every window."""
     session = Session(twin.ours)
-    prefixes = [tuple(tokens[0, :17].tolist()), tuple(tokens[1, :8].tolist())]
+    prefixes = [tuple(tokens[0, :12].tolist()), tuple(tokens[1, :3].tolist())]
     session.admit(prefixes, [1, 1])
     rows, ranks, ids = [0, 0, 0, 1, 1], [0, 1, 2, 0, 1], [7, 8, 9, 7, 450]
-    window = session.candidate_window(torch.tensor(rows), torch.tensor(ranks))
-    hidden, _ = session.run(torch.tensor(ids)[:, None], window)
-    for row, token, state in zip(rows, ids, hidden[:, 0], strict=True):
-        expected = twin.expected(torch.tensor([[*prefixes[row], token]]))[0, -1]
-        torch.testing.assert_close(twin.ours.logits(state), expected, atol=TOLERANCE, rtol=0)
+    for added in (0, 10):
+        for i in range(added):
+            session.append(tokens[:2, 20 + i])
+        window = session.candidate_window(torch.tensor(rows), torch.tensor(ranks))
+        hidden, _ = session.run(torch.tensor(ids)[:, None], window)
+        for row, token, state in zip(rows, ids, hidden[:, 0], strict=True):
+            text = [*prefixes[row], *tokens[row, 20 : 20 + added].tolist(), token]
+            expected = twin.expected(torch.tensor([text]))[0, -1]
+            torch.testing.assert_close(twin.ours.logits(state), expected, atol=TOLERANCE, rtol=0)
 
 
 def test_greedy_decoding_equals_generate(
