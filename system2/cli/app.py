@@ -25,6 +25,7 @@ def build_app() -> "App":
     """Return the command line as a cyclopts `App`."""
     from cyclopts import App
 
+    from system2.cli.demo import demo
     from system2.cli.grade import grade
     from system2.cli.learn import explore, train
     from system2.cli.models import models
@@ -32,6 +33,7 @@ def build_app() -> "App":
     from system2.cli.solve import evaluate, solve
 
     commands = {
+        "demo": demo,
         "problems": problems,
         "explore": explore,
         "train": train,

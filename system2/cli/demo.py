@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,12 +120,12 @@ def _live_verifier(out: Path, seed: int) -> dict[str, Any]:
     drawn = list(islice(task.problems("train", seed), LIVE_PROBLEMS))
     config = ExploreConfig(max_tokens=MAX_TOKENS, max_positions=4, seed=seed)
     explored = progress(explore(policy, task, drawn, config), "exploring", total=len(drawn))
-    rows = [
-        parse_row(row, policy.tokenizer, f"explored row {i}") for i, row in enumerate(explored)
-    ]
+    rows = [parse_row(row, policy.tokenizer, f"explored row {i}") for i, row in enumerate(explored)]
     held_out, used = rows[: LIVE_PROBLEMS // 5], rows[LIVE_PROBLEMS // 5 :]
-    fitting = VerifierFit(layout=LIVE_LAYOUT, epochs=2, learning_rate=3e-4, max_tokens=1024)
-    verifier, steps, reports = fit_token_verifier(policy.model, used, replace(fitting, micro_batches=1))
+    fitting = VerifierFit(
+        layout=LIVE_LAYOUT, epochs=2, learning_rate=3e-4, max_tokens=1024, micro_batches=1
+    )
+    verifier, steps, reports = fit_token_verifier(policy.model, used, fitting)
     before, _ = pair_accuracy(verifier, held_out)
     for _ in progress(reports, f"training {LIVE_LAYOUT}", total=steps):
         pass
@@ -176,7 +176,10 @@ def _attempts(
 
 
 def _results(
-    rows: Sequence[Mapping[str, Any]], methods: Sequence[Any], problems: Sequence[Problem], seed: int
+    rows: Sequence[Mapping[str, Any]],
+    methods: Sequence[Any],
+    problems: Sequence[Problem],
+    seed: int,
 ) -> dict[str, Any]:
     """Return the table, the paired differences and the costs."""
     from system2.evaluate.compare import paired_rows, result_rows
@@ -227,4 +230,3 @@ def _cell(row: Mapping[str, Any] | None) -> str:
         return "-"
     half = 100 * (row["high"] - row["low"]) / 2
     return f"{100 * row['accuracy']:.1f} +- {half:.1f}"
-

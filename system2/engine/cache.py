@@ -173,9 +173,7 @@ class Cache:
             layer.value[rows, :, target] = layer.value[rows, :, source]
 
 
-def _widened(
-    x: Float[Tensor, "row kv slot dim"], slots: int
-) -> Float[Tensor, "row kv slots dim"]:
+def _widened(x: Float[Tensor, "row kv slot dim"], slots: int) -> Float[Tensor, "row kv slots dim"]:
     """Return x with room for `slots` slots."""
     extra = slots - x.shape[2]
     return functional.pad(x, (0, 0, 0, extra)) if extra > 0 else x

@@ -19,7 +19,6 @@ from system2.engine.session import Guide, Session
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import DTYPES, find_checkpoint, load_model
 
-
 DROP_AT = 8
 """Finished rows are dropped when they are an eighth of the batch: dropping copies the cache."""
 
@@ -156,7 +155,9 @@ class LocalPolicy:
             top_p = torch.tensor([p.top_p for p in params], device=device)
             top_k = torch.tensor([p.top_k for p in params], device=device)
             logits = sampling.truncate(logits / warm, top_p, top_k) * warm
-        uniform = torch.tensor([draw.uniform() for draw in live], dtype=torch.float64, device=device)
+        uniform = torch.tensor(
+            [draw.uniform() for draw in live], dtype=torch.float64, device=device
+        )
         return sampling.choose(logits, temperature, uniform)
 
     def _finish_reason(self, draw: _Draw) -> FinishReason | None:
@@ -203,5 +204,3 @@ def load_policy(
             f"{model.config.vocab_size}: they do not belong together"
         )
     return LocalPolicy(model, tokenizer, max_rows=max_rows)
-
-

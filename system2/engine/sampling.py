@@ -18,9 +18,7 @@ def uniforms(seed: int, prefix: int, draw: int, count: int) -> list[float]:
     return np.random.Generator(np.random.Philox(key=key)).random(count).tolist()
 
 
-def plausible(
-    logits: Float[Tensor, "batch vocab"], alpha: float
-) -> Bool[Tensor, "batch vocab"]:
+def plausible(logits: Float[Tensor, "batch vocab"], alpha: float) -> Bool[Tensor, "batch vocab"]:
     """Return LLM2's plausible set V: tokens with p >= alpha * max p (arXiv 2412.20372, 3.1).
 
     alpha in [0, 1]; 1 leaves the most probable token (and its exact ties), 0 leaves all.

@@ -17,7 +17,6 @@ from system2.core import Tokens
 from system2.engine.cache import Cache, LayerCache, PromptView, Window
 from system2.engine.model import LanguageModel
 
-
 SLOTS_AT_ONCE = 32
 """Rows get room for new positions in steps of this many."""
 

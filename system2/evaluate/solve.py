@@ -6,7 +6,7 @@ picks an attempt, the task grades it.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 from system2.core import Problem, SamplingParams, Steps, Task, UserError, Verifier, derive_seed
@@ -82,7 +82,7 @@ def _shares(total: int, weights: list[int]) -> list[int]:
     ends = [0]
     for weight in weights:
         ends.append(ends[-1] + weight)
-    return [total * b // whole - total * a // whole for a, b in zip(ends, ends[1:], strict=False)]
+    return [total * b // whole - total * a // whole for a, b in pairwise(ends)]
 
 
 def _row(

@@ -210,5 +210,5 @@ def _spell(value: Value, nested: bool = False) -> str:
             opening, closing = _SPELLED_BRACKETS.get(brackets, brackets) or (
                 "()" if nested else ("", "")
             )
-            joint = {":": ":", "∪": " \\cup ", "": ", "}.get(brackets, ",")
+            joint = {":": ":", "∪": " \\cup ", "": "," if nested else ", "}.get(brackets, ",")
             return opening + joint.join(items) + closing

@@ -51,6 +51,7 @@ class Worker:
             start_new_session=True,  # Ctrl-C is the caller's to handle
         )
         self._left = b""
+        self.process_id = self._process.pid
 
     def greet(self) -> dict[str, Any]:
         """Return what the worker says of itself once it is loaded."""
@@ -150,6 +151,11 @@ class Pool:
         for worker in workers:
             worker.kill()
 
+    def process_ids(self) -> list[int]:
+        """Return the process ids of the workers that run."""
+        with self._lock:
+            return [worker.process_id for worker in self._workers]
+
     def forget(self) -> None:
         """Let go of all workers in a forked child."""
         for worker in self._workers:
@@ -212,6 +218,16 @@ def ask_algebra(
     )
 
 
+def close() -> None:
+    """Kill all workers now; they start again when they are needed."""
+    _pool.close()
+
+
+def process_ids() -> list[int]:
+    """Return the process ids of the workers that run."""
+    return _pool.process_ids()
+
+
 def _after_fork() -> None:
     global _pool
     _pool.forget()
@@ -219,4 +235,4 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(lambda: _pool.close())
+atexit.register(close)

@@ -76,6 +76,7 @@ _SEPARATOR = re.compile(
     r"[,;:]|\\cup(?![a-zA-Z])|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])"
     r"|(?<=[\d)}$])(?:and|or)(?=[a-zA-Z(\\\d-])"
 )
+_COMMA = re.compile(r"[,;]")
 _BRACKET = re.compile(r"\\[{}]|[\[({]|[\])}]|\\(begin|end)\b")
 _MATRIX = re.compile(
     r"\(?\s?\[?\s?\\begin\{([pbvBV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}\s?\]?\s?\)?(?:\^T)?",
@@ -87,9 +88,14 @@ _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _MEMBER = re.compile(r"\\in(?![a-zA-Z])")
 _LABEL = re.compile(r"[a-zA-Z\\|(\[\"'][^+*=<>]{0,80}")
 _VARIABLE = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?'?(?:\([a-zA-Z]\))?|\\[a-zA-Z]+")
+_EITHER_SIGN = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
+_SET_BUILDER = re.compile(
+    r"\s?(?:[a-zA-Z]|\([a-zA-Z, ]+\))(?:\s?\\in[^|:]{1,40})?\s?(?:\||\\mid|:)(.+)"
+)
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _FREE = re.compile(r"[a-df-hj-zA-Z]")
 _TRAILING_WORDS = re.compile(r'(?:"\s*[a-zA-Z][^"]*"(?:\^\{?[23]\}?)?\s?)+$')
+_LOOSE = re.compile(r",\s|;|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])")
 _TIGHT_GROUPS = re.compile(r"(?<![\d,.])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _CLOCK = re.compile(r"(?<=\d)\s(am|pm)\b")
 _DIGITS_APART = re.compile(r"[\d.]+(?:\s[\d.]+)+")
@@ -157,10 +163,11 @@ def _read(text: str, bracketed: bool = False) -> Value:
 
 
 def _read_formula(text: str) -> Value:
-    if "\\pm" in text:
-        mirrored = text.replace("\\mp", "\\m\0").replace("\\pm", "-").replace("\\m\0", "+")
-        both = (text.replace("\\pm", "+").replace("\\mp", "-"), mirrored)
-        return Group("", tuple(_read(sign) for sign in both), to_latex(text))
+    signs = _EITHER_SIGN.findall(text)
+    if signs:
+        upper = _EITHER_SIGN.sub(lambda sign: "+" if sign.group() == signs[0] else "-", text)
+        lower = _EITHER_SIGN.sub(lambda sign: "-" if sign.group() == signs[0] else "+", text)
+        return Group("", (_read(upper), _read(lower)), to_latex(text))
     bare = text.replace('"', " ")
     without_unit = _TRAILING_WORDS.sub("", text).strip() if '"' in text else ""
     if without_unit and without_unit != text and not has_words(without_unit):
@@ -243,9 +250,18 @@ def _close_quotes(piece: str) -> str:
 
 def _shield_thousands(text: str) -> str:
     """Drop thousands separators where a looser comma or another mark separates the items."""
-    if not re.search(r",\s|;|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])", text):
+    if not _LOOSE.search(text):
         return text
-    return _TIGHT_GROUPS.sub(lambda match: match.group().replace(",", ""), text)
+    return _TIGHT_GROUPS.sub(
+        lambda match: match.group() if _level(text, match.start()) else match[1].replace(",", ""),
+        text,
+    )
+
+
+def _level(text: str, end: int) -> int:
+    """Return how many brackets are open at a place."""
+    opened = sum(text.count(bracket, 0, end) for bracket in "([{")
+    return opened - sum(text.count(bracket, 0, end) for bracket in ")]}")
 
 
 def _ratio(items: list[str], text: str) -> Value | None:
@@ -258,11 +274,15 @@ def _ratio(items: list[str], text: str) -> Value | None:
 
 
 def _group(brackets: str, items: list[str], text: str) -> Group:
-    values = tuple(_read(item, bracketed=True) for item in items)
+    values: list[Value] = []
+    for item in items:
+        value = _read(item, bracketed=True)
+        is_either = isinstance(value, Group) and not value.brackets and "\\pm" in item
+        values += value.items if isinstance(value, Group) and is_either else [value]
     decimal = None
     if not brackets and _COMMA_DECIMAL.fullmatch(text):
         decimal = read_number(text.replace(",", "."))
-    return Group(brackets, values, to_latex(text), decimal)
+    return Group(brackets, tuple(values), to_latex(text), decimal)
 
 
 def _by_label(group: Group) -> Group:
@@ -295,13 +315,19 @@ def _read_brackets(text: str) -> Value | None:
     inner = text[2:-2] if opening == "{" else text[1:-1]
     if not is_balanced(inner) or not inner.strip():
         return None
-    parts = split_top(_shield_thousands(inner), re.compile(r"[,;]"))
+    builder = _SET_BUILDER.fullmatch(inner) if opening == "{" else None
+    if builder:
+        return _read(builder[1])
+    parts = split_top(_shield_thousands(inner), _COMMA)
     if len(parts) > MAX_ITEMS:
         return Opaque(text)
     if len(parts) == 1 and opening == "(":
         return _read(inner) if closing == ")" else None
     if len(parts) == 1 and opening == "[":
         return None
+    only = _read(inner) if len(parts) == 1 else None
+    if isinstance(only, Group):  # the set of one point, or of the numbers in an interval
+        return only
     return _group(opening + closing, [part for part, _ in parts], text)
 
 

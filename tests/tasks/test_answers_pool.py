@@ -45,7 +45,7 @@ HUGE = {
     "dollars": "$" * 1_000_000,
     "openings": "\\(" * 500_000,
     "links": "\\boxed{1}" + "a" * 70 + "! \\boxed{2}",
-    "quotes": '\\text{a}' * 300,
+    "quotes": "\\text{a}" * 300,
     "approximations": "x\\approx " * 300,
     "commas": "\\boxed{" + "1," * 1_000_000 + "}",
     "NUL": "\0" * 1_000_000,
