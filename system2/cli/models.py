@@ -1,11 +1,6 @@
 """`system2 models`: what can be named as a policy, a verifier or a task."""
 
-from pathlib import Path
-
 from system2.cli.terminal import Json, finish, say
-
-SHIPPED = Path(__file__).parent.parent / "tiny"
-"""The folder of the embedded model; the verifiers shipped with it lie in its `verifiers/`."""
 
 
 def models(*, json: Json = False) -> None:
@@ -16,11 +11,12 @@ def models(*, json: Json = False) -> None:
     json
         Print the list as one JSON object.
     """
+    from system2.engine.embedded import EMBEDDED, EMBEDDED_VERIFIERS
     from system2.tasks import TASKS
     from system2.tasks.reasoning_gym import PREFIX
 
-    policies = [SHIPPED.name] if (SHIPPED / "config.json").is_file() else []
-    verifiers = sorted(f"tiny/{at.name}" for at in SHIPPED.glob("verifiers/*") if at.is_dir())
+    policies = [name for name, folder in EMBEDDED.items() if folder.is_dir()]
+    verifiers = [name for name, folder in EMBEDDED_VERIFIERS.items() if folder.is_dir()]
     tasks = sorted(TASKS)
     if not json:
         for heading, names in (

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from system2.core import UserError
 from system2.engine.config import config_json, read_config
+from system2.engine.embedded import EMBEDDED
 from system2.engine.model import LanguageModel
 from system2.engine.tokenizer import TOKENIZER_FILES, read_json
 
@@ -44,14 +45,6 @@ _CHECKPOINT_FILES = (
     "state.json",
     "verifier.json",
 )
-
-_TINY = Path(__file__).parent.parent / "tiny"
-EMBEDDED = {
-    "tiny": _TINY / "base",
-    "tiny-amateur": _TINY / "amateur",
-    "tiny-sft": _TINY / "sft_control",
-}
-"""Checkpoints shipped inside the package, by name."""
 
 
 def find_checkpoint(name: str) -> Path:

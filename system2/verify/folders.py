@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from system2.core import UserError
+from system2.engine.embedded import EMBEDDED_VERIFIERS
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel
 from system2.engine.tokenizer import Tokenizer, read_json
@@ -23,9 +24,6 @@ from system2.verify.outcome import OutcomeVerifier
 from system2.verify.token import LAYOUTS, TokenVerifier
 
 LearnedVerifier: TypeAlias = TokenVerifier | OutcomeVerifier
-
-EMBEDDED_VERIFIERS = Path(__file__).parent.parent / "tiny" / "verifiers"
-"""Verifiers of the embedded model, shipped beside it: `tiny/separate` is a name for one."""
 
 
 def tokenizer_print(tokenizer: Tokenizer) -> str:
@@ -88,10 +86,10 @@ def find_verifier(name: str) -> Path:
     folder = Path(name)
     if (folder / "verifier.json").is_file():
         return folder
-    shipped = sorted(p.name for p in EMBEDDED_VERIFIERS.glob("*") if p.is_dir())
-    if name.startswith("tiny/") and name.removeprefix("tiny/") in shipped:
-        return EMBEDDED_VERIFIERS / name.removeprefix("tiny/")
-    known = ", ".join(f"tiny/{n}" for n in shipped) or "none is shipped"
+    shipped = EMBEDDED_VERIFIERS.get(name)
+    if shipped is not None and shipped.is_dir():
+        return shipped
+    known = ", ".join(EMBEDDED_VERIFIERS)
     raise UserError(f"no verifier {name!r}: no verifier.json there (shipped ones: {known})")
 
 

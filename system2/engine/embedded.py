@@ -1,0 +1,18 @@
+"""What is shipped inside the package, by name; light to import."""
+
+from pathlib import Path
+
+_TINY = Path(__file__).parent.parent / "tiny"
+
+EMBEDDED = {
+    "tiny": _TINY / "base",
+    "tiny-amateur": _TINY / "amateur",
+    "tiny-sft": _TINY / "sft_control",
+}
+"""Checkpoints: the embedded model, a weaker one for contrast, and the control of equal compute."""
+
+EMBEDDED_VERIFIERS = {
+    f"tiny/{name}": _TINY / "verifiers" / name
+    for name in ("separate", "shared", "vocab", "outcome")
+}
+"""Verifiers of `tiny`: a token verifier of each layout, and an outcome verifier."""
