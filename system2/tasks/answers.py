@@ -74,8 +74,9 @@ def grade_answer(
     """Return whether a prediction's final answer equals gold's; None: cannot be judged.
 
     Both are full texts or bare answers. A prediction without an answer is False. `timeout_s`
-    (seconds of processor time) limits the algebra that some answers need; `rounding_digits` is how many significant
-    digits a decimal must show to stand for a number that has no finite decimal (1/3, √2).
+    (seconds of processor time) limits the algebra that some answers need; `rounding_digits` is
+    how many significant digits a decimal must show to stand for a number that has no finite
+    decimal (1/3, √2).
     """
     grade = _grade_fast(prediction, gold, rounding_digits)
     if isinstance(grade, _Open):
