@@ -26,14 +26,15 @@ import torch
 from torch.nn import functional
 
 from system2.core import SampleRequest, SamplingParams, Tokens
+from system2.engine.embedded import EMBEDDED, EMBEDDED_VERIFIERS
 from system2.engine.local import LocalPolicy, load_policy
 from system2.engine.model import LanguageModel, ModelConfig
 from system2.engine.sampling import plausible
-from system2.engine.weights import EMBEDDED, save_model
+from system2.engine.weights import save_model
 from system2.evaluate.cost import step_costs
 from system2.tasks import find_task
 from system2.train.words import word_vocabulary, write_word_tokenizer
-from system2.verify.folders import EMBEDDED_VERIFIERS, load_verifier
+from system2.verify.folders import load_verifier
 from system2.verify.token import LAYOUTS, PlausibleGuide, TokenVerifier, VerifierGuide
 
 ROWS, DRAWS = 16, 20
@@ -145,7 +146,7 @@ def guided(policy: LocalPolicy) -> dict[str, LocalPolicy]:
     """Return the policy under each guide, plain first."""
     policies = {"plain": policy, "plausible_only": replace(policy, guide=PlausibleGuide(ALPHA))}
     for layout in LAYOUTS:
-        if (EMBEDDED_VERIFIERS / layout).is_dir():
+        if EMBEDDED_VERIFIERS[f"tiny/{layout}"].is_dir():
             verifier, _ = load_verifier(f"tiny/{layout}", policy)
         else:
             verifier = TokenVerifier(policy.model, layout, num_adapted=1).eval()

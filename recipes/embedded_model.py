@@ -30,30 +30,30 @@ from system2.train.sft import example_batches, sft_examples
 from system2.train.words import word_vocabulary, write_word_tokenizer
 
 MAX_NUMBER, MAX_BARE_NUMBER = 300, 99
-EPOCHS, MAX_TOKENS = 20, 512
+MAX_TOKENS = 512
 NUM_COUNTDOWN = 3_000
 """Fresh countdown problems beside each pass over the word problems."""
 SHAPES = {
-    "tiny": {"hidden_size": 128, "num_layers": 4, "num_heads": 4, "intermediate_size": 320},
+    "tiny": {"hidden_size": 64, "num_layers": 3, "num_heads": 2, "intermediate_size": 192},
     "tiny-amateur": {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "intermediate_size": 160},
 }
+EPOCHS = {"tiny": 16, "tiny-amateur": 2}
+"""Passes over the word problems: until more no longer helps a model of this size."""
 NUM_CHECKS = 20
 """Validations along the training; the last fifth of them shows whether it is saturated."""
 
 
-def training_problems() -> tuple[list[Problem], list[Problem]]:
+def training_problems(epochs: int) -> tuple[list[Problem], list[Problem]]:
     """Return the fixed word problems, and countdown problems of the training split."""
     words = list(find_task("word_problems").problems("train", 0))
-    count = NUM_COUNTDOWN * EPOCHS
-    return words, list(islice(find_task("countdown").problems("train", 0), count))
+    countdown = find_task("countdown").problems("train", 0)
+    return words, list(islice(countdown, NUM_COUNTDOWN * epochs))
 
 
 def make_tokenizer(folder: Path, problems: Sequence[Problem]) -> Tokenizer:
     """Write and return the word and whole-number tokenizer of the training texts."""
     texts = [f"{p.prompt}\n{p.metadata['solution']}" for p in problems]
-    vocabulary = word_vocabulary(
-        texts, max_number=MAX_NUMBER, max_bare_number=MAX_BARE_NUMBER
-    )
+    vocabulary = word_vocabulary(texts, max_number=MAX_NUMBER, max_bare_number=MAX_BARE_NUMBER)
     write_word_tokenizer(folder, vocabulary)
     return load_tokenizer(folder)
 
@@ -91,16 +91,16 @@ def accuracy(policy: LocalPolicy, problems: Sequence[Problem], *, samples: int =
 def train(name: str, rate: float, out: Path) -> None:
     """Train one model and write its checkpoint with the history of its validation."""
     torch.set_num_threads(1)
-    words, countdown = training_problems()
+    words, countdown = training_problems(EPOCHS[name])
     tokenizer = make_tokenizer(out / "tokenizer", words + countdown)
     shape: dict[str, Any] = SHAPES[name]
     config = ModelConfig(
-        vocab_size=tokenizer.vocab_size, num_kv_heads=2, head_dim=32, max_positions=512, **shape
+        vocab_size=tokenizer.vocab_size, num_kv_heads=1, head_dim=32, max_positions=512, **shape
     )
     model = LanguageModel(config)
     initialise(model, seed=0)
     number_features(model, tokenizer)
-    examples = sft_examples(tokenizer, words) * EPOCHS + sft_examples(tokenizer, countdown)
+    examples = sft_examples(tokenizer, words) * EPOCHS[name] + sft_examples(tokenizer, countdown)
     batches, steps = example_batches(examples, tokenizer.pad, max_tokens=MAX_TOKENS, seed=0)
     how = FitConfig(steps, rate, final_rate=0.03, hold=0.2, ema=0.999)
     policy = LocalPolicy(model, tokenizer, max_rows=128)
@@ -121,7 +121,7 @@ def train(name: str, rate: float, out: Path) -> None:
         ) / 500,
     }  # fmt: skip
     manifest = make_manifest(
-        "recipes/embedded_model.py", {"shape": shape, **asdict(how), "epochs": EPOCHS}
+        "recipes/embedded_model.py", {"shape": shape, **asdict(how), "epochs": EPOCHS[name]}
     )
     record = {
         **asdict(manifest),

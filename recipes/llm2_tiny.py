@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from embedded_model import EPOCHS, training_problems  # the recipe beside this one
+from embedded_model import training_problems  # the recipe beside this one
 
-from system2.core import Problem
+from system2.core import Problem, Split
 from system2.engine.local import load_policy
 from system2.engine.tokenizer import read_json
 from system2.engine.weights import save_model
-from system2.evaluate.compare import Method, jobs_of, paired_rows, result_rows, run_jobs
+from system2.evaluate.compare import Method, attempt_all, paired_rows, result_rows
 from system2.store import Journal, make_manifest, read_jsonl, whole_file
 from system2.synthesise.pairs import read_pairs
 from system2.synthesise.token_quality import ExploreConfig, explore
@@ -99,16 +99,17 @@ def train(out: Path, layout: str) -> None:
 
 
 def compared(
-    out: Path, name: str, methods: list[Method], split: str, n: int, samples: int, processes: int
+    out: Path, name: str, methods: list[Method], split: Split, n: int, samples: int, processes: int
 ) -> dict[str, Any]:
     """Attempt problems by every method, resumably; return rows and paired differences."""
-    problems = list(islice(TASK.problems(split, 0), n))  # pyright: ignore[reportArgumentType]
-    jobs = jobs_of(methods, problems, samples=samples, max_tokens=MAX_TOKENS, seed=0)
-    config = {"methods": [asdict(m) for m in methods], "split": split, "n": n, "samples": samples}
-    with Journal(out / f"{name}.attempts.jsonl", config) as journal:
-        for rows in run_jobs(jobs[len(journal) :], processes=processes):
-            journal.append({"rows": rows})
-        rows = [row for job in journal for row in job["rows"]]
+    rows = attempt_all(
+        out / f"{name}.attempts.jsonl",
+        methods,
+        list(islice(TASK.problems(split, 0), n)),
+        samples=samples,
+        max_tokens=MAX_TOKENS,
+        processes=processes,
+    )
     against = ("plain", "plausible_only", "sft_control")
     return {"rows": result_rows(rows, {}, seed=0), "paired": paired_rows(rows, against, seed=0)}
 
@@ -143,9 +144,8 @@ def control(out: Path) -> None:
     trained = read_json(out / "verifiers" / "separate" / "verifier.json")["manifest"]
     seconds = sum(chunk["core_s"] for chunk in chunks) + 60 * trained["core_minutes"]
     policy = load_policy("tiny")
-    words, countdown = training_problems()
-    examples = sft_examples(policy.tokenizer, words) * EPOCHS
-    examples += sft_examples(policy.tokenizer, countdown)
+    words, countdown = training_problems(1)
+    examples = sft_examples(policy.tokenizer, words + countdown)
     batches, _ = example_batches(examples, policy.tokenizer.pad, max_tokens=512, seed=1)
     started = time.process_time()
     warm = FitConfig(50, 1e-9)

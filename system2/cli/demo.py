@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from system2.cli.terminal import Json, finish, progress, say
+from system2.cli.terminal import Json, counter, finish, progress, say
 from system2.core import Problem
 
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
@@ -54,6 +54,7 @@ def demo(
     """
     import torch
 
+    from system2.evaluate.compare import attempt_all
     from system2.evaluate.report import render_report
     from system2.store import make_manifest, whole_file
     from system2.tasks import find_task
@@ -65,7 +66,17 @@ def demo(
     methods = shipped_methods()
     live = _live_verifier(out, seed)
     config = {"n": n, "samples": samples, "methods": [asdict(m) for m in methods]}
-    rows = _attempts(out, methods, problems, samples=samples, processes=processes, seed=seed)
+    with counter("decoding") as count:
+        rows = attempt_all(
+            out / "attempts.jsonl",
+            methods,
+            problems,
+            samples=samples,
+            max_tokens=MAX_TOKENS,
+            seed=seed,
+            processes=processes,
+            on_job=count,
+        )
     results = _results(rows, methods, problems, seed)
     manifest = make_manifest("demo", {"task": TASK, "policy": "tiny", **config}, seed=seed)
     results |= {"manifest": asdict(manifest), "live": live, "notes": _notes(live)}
@@ -141,38 +152,6 @@ def _live_verifier(out: Path, seed: int) -> dict[str, Any]:
         "pair_accuracy_after": after,
         "folder": str(folder),
     }
-
-
-def _attempts(
-    out: Path,
-    methods: Sequence[Any],
-    problems: Sequence[Problem],
-    *,
-    samples: int,
-    processes: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Return every method's attempts; a journal keeps those of jobs that are done."""
-    from system2.evaluate.compare import jobs_of, run_jobs
-    from system2.store import Journal
-
-    jobs = jobs_of(methods, problems, samples=samples, max_tokens=MAX_TOKENS, seed=seed)
-    config = {
-        "methods": [asdict(m) for m in methods],
-        "problems": [p.id for p in problems],
-        "samples": samples,
-        "seed": seed,
-    }
-    with Journal(out / "attempts.jsonl", config) as journal:
-        done = len(journal)  # a row a job
-        todo = progress(
-            run_jobs(jobs[done:], processes=processes), "decoding", total=len(jobs), done=done
-        )
-        for rows in todo:
-            journal.append({"rows": rows})
-        attempts = [row for batch in journal for row in batch["rows"]]
-        journal.finish()
-    return attempts
 
 
 def _results(

@@ -3,10 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=())]
 """The option that every command has."""
@@ -33,6 +37,17 @@ def warn(line: str) -> None:
     print(f"system2: warning: {line}", file=sys.stderr)
 
 
+@contextmanager
+def counter(label: str) -> Generator[Callable[[int, int], None]]:
+    """Give a function that shows (done, of how many) as a progress bar on stderr."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with _bar(label) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def progress(items: Iterable[_T], label: str, *, total: int | None, done: int = 0) -> Iterator[_T]:
     """Yield the items under a progress bar on stderr, `done` of `total` being finished before.
 
@@ -41,6 +56,14 @@ def progress(items: Iterable[_T], label: str, *, total: int | None, done: int = 
     if not sys.stderr.isatty():
         yield from items
         return
+    with _bar(label) as bar:
+        task = bar.add_task(label, total=total, completed=done)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+def _bar(label: str) -> "Progress":
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -51,8 +74,4 @@ def progress(items: Iterable[_T], label: str, *, total: int | None, done: int = 
     )
 
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, completed=done)
-        for item in items:
-            yield item
-            bar.advance(task)
+    return Progress(*columns, console=Console(stderr=True), transient=True)

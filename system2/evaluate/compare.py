@@ -5,18 +5,22 @@ with intervals and paired differences (`metrics`, `curves`) -> `report`. Every m
 attempts with the same seeds; a figure stands beside the tokens that it cost.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from system2.core import Problem
 from system2.engine.local import LocalPolicy, load_policy
+from system2.engine.weights import find_checkpoint
 from system2.evaluate.curves import best_of_k, majority_at_k
 from system2.evaluate.metrics import mean_with_interval, paired_difference, problem_means
 from system2.evaluate.solve import SolveConfig, equip, solve
+from system2.store import Journal, hash_files
 from system2.tasks import find_task
+from system2.verify.folders import find_verifier
 from system2.verify.token import ContrastiveGuide
 
 MAJORITIES = ("majority@4", "majority@20")
@@ -52,6 +56,14 @@ class Method:
         weaker = load_policy(self.amateur).model
         alpha = 0.1 if self.alpha is None else self.alpha
         return replace(policy, guide=ContrastiveGuide(weaker, alpha, self.gamma)), None
+
+
+    def files(self) -> list[Path]:
+        """Return the files of all weights that it decodes with."""
+        folders = [find_checkpoint(name) for name in (self.policy, self.amateur) if name]
+        if self.verifier is not None:
+            folders.append(find_verifier(self.verifier))
+        return [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,40 @@ def run_jobs(jobs: Sequence[Job], *, processes: int) -> Iterator[list[dict[str, 
     context = multiprocessing.get_context("spawn")  # a fork would share torch's thread pools
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         yield from pool.map(attempt, jobs)
+
+
+def attempt_all(
+    path: Path,
+    methods: Sequence[Method],
+    problems: Sequence[Problem],
+    *,
+    samples: int,
+    max_tokens: int,
+    seed: int = 0,
+    processes: int = 1,
+    on_job: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Return every method's attempts at the problems, kept in a file as they are made.
+
+    Started again, it goes on where it was. `on_job` is told how many jobs are done, of how
+    many.
+    """
+    jobs = jobs_of(methods, problems, samples=samples, max_tokens=max_tokens, seed=seed)
+    config = {
+        "methods": [asdict(method) for method in methods],
+        "problems": [problem.id for problem in problems],
+        "samples": samples,
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "weights": hash_files(path for method in methods for path in method.files()),
+    }
+    with Journal(path, config) as journal:
+        for rows in run_jobs(jobs[len(journal) :], processes=processes):
+            journal.append({"rows": rows})
+            if on_job is not None:
+                on_job(len(journal), len(jobs))
+        attempts = [row for job in journal for row in job["rows"]]
+    return attempts
 
 
 def values_by_method(
@@ -230,8 +276,3 @@ def paired_rows(
                 }
             )
     return table
-
-
-def describe(methods: Iterable[Method]) -> list[dict[str, Any]]:
-    """Return the methods for a manifest."""
-    return [asdict(method) for method in methods]

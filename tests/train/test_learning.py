@@ -4,8 +4,10 @@ The toy: a token is right after another where they are of one kind (both even, b
 neither the token nor its prefix tells alone: a verifier has to see both.
 """
 
+import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -68,26 +70,29 @@ def test_a_verifier_learns_to_order_pairs_it_has_not_seen(
     assert len(list(reports)) == steps
     after, loss = pair_accuracy(verifier, held_out)
     assert before == pytest.approx(0.5, abs=0.1)
-    assert after > 0.9
+    assert after > 0.85
     assert loss < 0.5
     for parameter, old in zip(policy.parameters(), frozen, strict=True):
         assert torch.equal(parameter, old), "the policy has moved"
 
 
 def solutions(count: int, seed: int) -> list[Solution]:
-    """Right where the last token is of the first one's kind."""
+    """Right where every token is of the kind of the one before: about every other."""
     rng, found = random.Random(seed), list[Solution]()
     for _ in range(count):
-        tokens = tuple(rng.randrange(24) for _ in range(rng.randrange(4, 9)))
-        found.append(Solution(tokens, 2, tokens[0] % 2 == tokens[-1] % 2))
+        tokens = text(rng)[: rng.randrange(5, 9)]
+        is_right = all(a % 2 == b % 2 for a, b in pairwise(tokens[1:]))
+        found.append(Solution(tokens, 2, is_right))
     return found
 
 
 def test_an_outcome_verifier_learns_to_tell_right_from_wrong(policy: LanguageModel) -> None:
-    config = OutcomeFit(2, epochs=12, learning_rate=1e-2, max_tokens=640, micro_batches=1)
+    config = OutcomeFit(epochs=6, learning_rate=1e-2, max_tokens=640, micro_batches=1)
     held_out = solutions(200, seed=4)
-    verifier, steps, reports = fit_outcome_verifier(policy, solutions(600, seed=3), config)
-    assert len(list(reports)) == steps
+    verifier, steps, reports = fit_outcome_verifier(policy, solutions(300, seed=3), config)
+    losses = [report.loss for report in reports]
+    assert len(losses) == steps
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
     values = verifier.eval().values([solution.tokens for solution in held_out])
     right = [(value > 0.5) == s.is_right for value, s in zip(values, held_out, strict=True)]
     assert sum(right) / len(right) > 0.85
