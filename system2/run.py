@@ -58,16 +58,15 @@ def _resume(
     budget: int | None,
     on_finish: Callable[[Tree], None] | None,
 ) -> _Open | None:
-    """Send a search its answer; return what it asks next, None where it ended."""
+    """Send a search its answer; return what it asks next, None where it ended.
+
+    One without a token left for each completion that it asks for is closed.
+    """
     try:
         request = steps.send(answer)
     except StopIteration:
         request = None
-    room = _room(tree, budget)
-    is_spent = room is not None and isinstance(request, SampleRequest) and (
-        room < _num_completions(request)
-    )
-    if is_spent:  # not even one token for each completion that it asks for
+    if isinstance(request, SampleRequest) and _share(request, tree, budget) == 0:
         steps.close()
         request = None
     if request is None:
@@ -82,7 +81,7 @@ def _answer(
 ) -> list[Any]:
     """Return the answer to each open search's request, in order."""
     samples = [
-        (i, _clip(search.request, _room(search.tree, budget)))
+        (i, _clip(search.request, _share(search.request, search.tree, budget)))
         for i, search in enumerate(live)
         if isinstance(search.request, SampleRequest)
     ]
@@ -98,31 +97,30 @@ def _answer(
             live[i].tree.sampled_tokens += _num_tokens(drawn)
     if scores:
         if verifier is None:
-            raise UserError("this search needs a verifier of whole or partial solutions; name one")
-        for (i, request), values in zip(scores, verifier.score([r for _, r in scores]), strict=True):
+            raise UserError("this search needs a verifier of solutions; name one")
+        for (i, request), values in zip(
+            scores, verifier.score([r for _, r in scores]), strict=True
+        ):
             answers[i] = values
             live[i].tree.scored_prefixes += len(request.prefixes)
     return answers
-
-
-def _room(tree: Tree, budget: int | None) -> int | None:
-    """Return how many tokens a tree may still sample, None for any number."""
-    return None if budget is None else budget - tree.sampled_tokens
 
 
 def _num_tokens(drawn: Sequence[Sequence[Completion]]) -> int:
     return sum(len(c.tokens) for completions in drawn for c in completions)
 
 
-def _clip(request: SampleRequest, room: int | None) -> SampleRequest:
-    """Shorten completions so that the budget holds even if all run to their limit."""
-    if room is None:
-        return request
-    share = room // _num_completions(request)
-    if share >= request.params.max_tokens:
-        return request
-    return replace(request, params=replace(request.params, max_tokens=share))
+def _share(request: SampleRequest, tree: Tree, budget: int | None) -> int:
+    """Return how many tokens each completion may take: the budget holds if all take so many."""
+    wanted = request.params.max_tokens
+    if budget is None:
+        return wanted
+    num_completions = max(1, len(request.prefixes) * request.n)
+    return min(wanted, (budget - tree.sampled_tokens) // num_completions)
 
 
-def _num_completions(request: SampleRequest) -> int:
-    return max(1, len(request.prefixes) * request.n)
+def _clip(request: SampleRequest, max_tokens: int) -> SampleRequest:
+    """Shorten completions to at most `max_tokens`."""
+    if max_tokens == request.params.max_tokens:
+        return request
+    return replace(request, params=replace(request.params, max_tokens=max_tokens))

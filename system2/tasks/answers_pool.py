@@ -130,16 +130,17 @@ class Pool:
         worker = self._slots.get()
         try:
             if worker is not None and not worker.is_alive():
-                worker = self._drop(worker)
+                self._drop(worker)
+                worker = None
             worker = worker or self._start()
             if worker is None:
                 return None
             return worker.ask(request, request["patience_s"])
-        except WorkerGoneError:
-            worker = self._drop(worker)
-            return None
-        except BaseException:  # an interrupted conversation: its reply would answer the next
-            worker = self._drop(worker)
+        except BaseException as error:  # interrupted, its reply would answer the next request
+            self._drop(worker)
+            worker = None
+            if isinstance(error, WorkerGoneError):
+                return None
             raise
         finally:
             self._slots.put(worker)

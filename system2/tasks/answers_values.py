@@ -217,12 +217,12 @@ def _read_list(text: str) -> Value | None:
     if not strong:
         return None
     pieces = _cut(parts, strong)
-    if {"and", "or"} & strong and any(map(_is_prose, pieces)):
+    if {"and", "or"} & strong and any(map(_is_in_words, pieces)):
         return None
     return _by_label(_group("", pieces, text))
 
 
-def _is_prose(piece: str) -> bool:
+def _is_in_words(piece: str) -> bool:
     return has_words(piece.replace('"', " ")) and read_number(unwrap(piece)) is None
 
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+
 from system2.core import SampleRequest, SamplingParams, Tokens, UserError
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel, ModelConfig, initialise

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from system2.engine.sampling import choose, plausible, truncate, uniforms
 
 logit_rows = st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=12)

@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+
 from system2.core import SampleRequest, SamplingParams, Tokens
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel, ModelConfig, initialise
@@ -89,7 +90,7 @@ def naive_verified(
 
 def score(verifier: TokenVerifier, prefix: list[int], candidate: int) -> float:
     policy = verifier.policy
-    row = torch.tensor([prefix + [candidate]])
+    row = torch.tensor([[*prefix, candidate]])
     tapped = policy.run_layers(policy.model.embed_tokens(row), 0, verifier.top.tap)
     states = verifier.top.states(row, tapped, None)[0]
     if verifier.layout != "vocab":
