@@ -126,9 +126,7 @@ def test_a_tick_is_one_call_to_each_model(name: str) -> None:
     policy, verifier = HashPolicy(), HashVerifier()
     trees = [tree(number) for number in range(5)]
     run([(each, search(name, each)) for each in trees], policy, verifier)
-    moves = max(sum(node.depth == 1 for node in each.nodes) for each in trees) and {"beam": 3}.get(
-        name, 1
-    )
+    moves = max(node.depth for each in trees for node in each.nodes)
     assert policy.calls[0] == 5
     assert len(policy.calls) == moves
     assert len(verifier.calls) == (moves if name in ("beam", "best_of_n") else 0)

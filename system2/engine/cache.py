@@ -49,11 +49,11 @@ class Window:
     tokens themselves, with one they are the slots of the cache's row `rows[b]` (None: row b),
     and `slots` says where the tokens' own keys are written. Several batch entries may share
     a row: candidates for one place, each in a slot of its own. With `prompts`, entries see
-    their prompt's keys besides.
+    their prompt's keys besides. `mask` None: the tokens see each other, causally.
     """
 
     positions: Int[Tensor, "batch time"]
-    mask: Bool[Tensor, "batch time key"]
+    mask: Bool[Tensor, "batch time key"] | None
     slots: Int[Tensor, "batch time"] | None = None
     rows: Int[Tensor, "batch"] | None = None
     prompts: PromptView | None = None
@@ -76,7 +76,7 @@ class LayerCache:
     ) -> tuple[Float[Tensor, "batch kv key dim"], Float[Tensor, "batch kv key dim"]]:
         """Store the new keys and values; return all that the window's mask runs over."""
         assert window.slots is not None, "a cache needs a window with slots"
-        num_keys = window.mask.shape[-1]
+        num_keys = key.shape[1] if window.mask is None else window.mask.shape[-1]
         rows = window.rows
         own = torch.arange(window.slots.shape[0], device=key.device) if rows is None else rows
         self.key[own[:, None], :, window.slots] = key

@@ -123,6 +123,11 @@ class LocalPolicy:
     def _step(self, session: Session, live: list[_Draw]) -> list[_Draw]:
         """Give every row one token; return the rows that stay."""
         logits = self.model.logits(session.hidden).float()
+        if not bool(logits.amax().isfinite()):
+            raise UserError(
+                f"{self.tokenizer.folder}: the model's logits are not finite; its weights are "
+                "broken, or too large for their type"
+            )
         if session.guide is not None:
             logits = session.guide.adjust(session, logits)
         chosen, logprobs = self._choose(logits, live)
@@ -165,7 +170,9 @@ class LocalPolicy:
         if draw.tokens[-1] in self.tokenizer.eos:
             return "eos"
         if draw.params.stop:
-            longest = max(map(len, draw.params.stop))
+            longest = max(
+                len(text.encode()) for text in draw.params.stop
+            )  # a token is a byte or more
             tail = self.tokenizer.decode(draw.tokens[-longest - 1 :])
             if any(text in tail for text in draw.params.stop):
                 return "stop"

@@ -174,7 +174,8 @@ def attend_with_prompts(
     split keys; FlashInfer's cascade, arXiv 2501.01005). Equal to `attend` over both.
     """
     prompts = window.prompts
-    assert prompts is not None
+    assert prompts is not None, "the caller asks for prompts where the window has some"
+    assert window.mask is not None, "rows of a prompt need a mask"
     batch, time, heads, dim = query.shape
     kv_heads = key.shape[1]
     folded = heads // kv_heads * time
@@ -187,9 +188,7 @@ def attend_with_prompts(
         seen = seen.repeat_interleave(folded, dim=2)
     parts = _partial_attention(grid, cache.prompt_key, cache.prompt_value, seen)
     shared, shared_total, shared_top = (
-        prompts.scatter(
-            x.reshape(-1, kv_heads, prompts.size, folded, x.shape[-1]).transpose(1, 2)
-        )
+        prompts.scatter(x.reshape(-1, kv_heads, prompts.size, folded, x.shape[-1]).transpose(1, 2))
         for x in parts
     )
     top = torch.maximum(own_top, shared_top)
@@ -394,9 +393,10 @@ def _narrowed(window: Window | None, positions: Tensor, width: int | None) -> Wi
     if width is None or (window is None and positions.shape[1] <= width):
         return window
     first = positions - width + 1
-    if window is None:
+    if window is None or window.mask is None:
         keys = positions[:, None, :]
-        return Window(positions, (keys <= positions[..., None]) & (keys >= first[..., None]))
+        mask = (keys <= positions[..., None]) & (keys >= first[..., None])
+        return Window(positions, mask) if window is None else replace(window, mask=mask)
     prompts = window.prompts
     if window.slots is None:
         keys = positions[:, None, :]

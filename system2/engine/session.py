@@ -131,14 +131,18 @@ class Session:
         self.prompt_lengths = torch.tensor([len(p) for p in prompts], device=self.device)
         self.cache = self._new_cache(count, width)
         slots = torch.arange(width, device=self.device)[None].expand(count, width)
-        mask = (slots[:, None, :] <= slots[:, :, None]).expand(count, width, width)
-        hidden, own = self.run(tokens.to(self.device), Window(slots, mask, slots))
+        hidden, own = self.run(tokens.to(self.device), Window(slots, None, slots))
         ends = (torch.arange(count, device=self.device), self.prompt_lengths - 1)
         self.positions_computed += int(self.prompt_lengths.sum())
         return hidden[ends], own[ends] if own is not None else None
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
-        """Keep the given rows, in that order, and the prompts that they go on from."""
+        """Keep the given rows and the prompts that they go on from.
+
+        Raises: `ValueError` unless rows increase: they stay grouped by prompt.
+        """
+        if rows.shape[0] > 1 and not bool((rows[1:] > rows[:-1]).all()):
+            raise ValueError("rows have to be taken in increasing order")
         self.cache.take(rows)
         self.lengths, self.hidden = self.lengths[rows], self.hidden[rows]
         if self.own is not None:

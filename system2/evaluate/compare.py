@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from system2.core import Problem
+from system2.core import Problem, UserError
 from system2.engine.local import LocalPolicy, load_policy
 from system2.engine.weights import find_checkpoint
 from system2.evaluate.curves import best_of_k, majority_at_k
@@ -54,6 +54,10 @@ class Method:
         if self.amateur is None:
             return equip(policy, self.verifier, alpha=self.alpha, beta=self.beta)
         weaker = load_policy(self.amateur).model
+        if weaker.config.vocab_size != policy.model.config.vocab_size:
+            raise UserError(
+                f"{self.amateur} cannot be the amateur of {self.policy}: their vocabularies differ"
+            )
         alpha = 0.1 if self.alpha is None else self.alpha
         return replace(policy, guide=ContrastiveGuide(weaker, alpha, self.gamma)), None
 

@@ -233,7 +233,7 @@ class _State:
         about: object,
     ) -> None:
         self.trained, self.optimizer, self.ema = trained, optimizer, config.ema
-        self.run = {"config": asdict(config)}
+        self.run: dict[str, Any] = {"config": asdict(config)}
         if about is not None:
             self.run["about"] = hashlib.blake2b(repr(about).encode(), digest_size=16).hexdigest()
         self.step = 0
@@ -277,6 +277,8 @@ class _State:
             return
         meta = read_json(source / "state.json")
         step = meta.pop("step", None)
+        if isinstance(meta.get("config"), dict):  # how often it was kept makes no other run
+            meta["config"]["save_every_s"] = self.run["config"]["save_every_s"]
         if meta != self.run or not isinstance(step, int):
             raise UserError(
                 f"{source} belongs to a run with other settings or other data; remove it, or "

@@ -81,11 +81,11 @@ def solutions_of(
     """
     for number, row in enumerate(rows, start=1):
         at = f"{where}, tree {number}"
-        prompt = tokenizer.prompt(problem_of(row.get("problem") or {}, at).prompt)
         try:
+            prompt = tokenizer.prompt(problem_of(row["problem"], at).prompt)
             yield from _solutions(row["nodes"], prompt, tokenizer, at)
-        except (KeyError, TypeError, IndexError, OverflowError) as error:
-            raise UserError(f"{at}: its nodes are not a tree's ({error!r})") from None
+        except (AttributeError, KeyError, TypeError, IndexError, OverflowError) as error:
+            raise UserError(f"{at}: not a tree's row ({error!r})") from None
 
 
 def _solutions(

@@ -92,8 +92,8 @@ class TokenVerifier(nn.Module):
         self, own: Tensor, hidden: Tensor, ids: Int[Tensor, "candidate"]
     ) -> Float[Tensor, "candidate"]:
         """Return verifier logit minus policy logit of one token a state."""
-        mine = (own * self.top.head.weight[ids]).sum(-1)
-        return (mine - (hidden * self.policy.lm_head.weight[ids]).sum(-1)).float()
+        mine = (own.float() * self.top.head.weight[ids].float()).sum(-1)
+        return mine - (hidden.float() * self.policy.lm_head.weight[ids].float()).sum(-1)
 
     def candidate_scores(
         self, own: Float[Tensor, "candidate size"], logits: Tensor, ids: Int[Tensor, "candidate"]
@@ -102,7 +102,7 @@ class TokenVerifier(nn.Module):
         state before each and the policy's logit of it."""
         if self.layout != "vocab":
             return self.top.head(own)[:, 0].float()
-        return (own * self.top.head.weight[ids]).sum(-1).float() - logits
+        return (own.float() * self.top.head.weight[ids].float()).sum(-1) - logits
 
 
 @dataclass(slots=True)

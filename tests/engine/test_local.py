@@ -115,3 +115,37 @@ def test_a_long_prefix_gets_what_room_is_left(
     request = SampleRequest(((7,) * 60,), 1, SamplingParams(max_tokens=50, temperature=0), 0)
     completion = LocalPolicy(model, small_tokenizer).sample([request])[0][0][0]
     assert len(completion.tokens) <= 4
+
+
+def test_weights_that_are_not_numbers_are_refused(
+    prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+) -> None:
+    broken = LanguageModel(CONFIG).eval()
+    initialise(broken, 4)
+    with torch.no_grad():
+        broken.model.norm.weight[3] = torch.nan
+    request = SampleRequest(prompts, 1, SamplingParams(max_tokens=4), 0)
+    with pytest.raises(UserError, match="not finite"):
+        _ = LocalPolicy(broken, small_tokenizer).sample([request])
+
+
+def test_a_stop_of_several_bytes_is_met(small_tokenizer: Tokenizer) -> None:
+    draw_tokens = [*small_tokenizer.encode("Tom"), *small_tokenizer.encode("🎈")]
+    assert len(draw_tokens) > 3  # the balloon falls apart into bytes
+    biased = LanguageModel(CONFIG).eval()
+    initialise(biased, 1)
+    with torch.no_grad():  # what comes next depends on the last token alone: a fixed chain
+        for layer in biased.model.layers:
+            _ = layer.self_attn.o_proj.weight.zero_()
+            _ = layer.mlp.down_proj.weight.zero_()
+        _ = biased.model.embed_tokens.weight.zero_()
+        untied = torch.zeros(400, 32)
+        for place, (token, after) in enumerate(zip(draw_tokens, draw_tokens[1:], strict=False)):
+            biased.model.embed_tokens.weight[token, place] = 1.0
+            untied[after, place] = 5.0
+        biased.lm_head.weight = torch.nn.Parameter(untied)
+    params = SamplingParams(max_tokens=20, temperature=0, stop=("🎈",))
+    request = SampleRequest(((draw_tokens[0],),), 1, params, 0)
+    completion = LocalPolicy(biased, small_tokenizer).sample([request])[0][0][0]
+    assert completion.tokens == tuple(draw_tokens[1:])
+    assert completion.finish_reason == "stop"

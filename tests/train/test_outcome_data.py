@@ -71,13 +71,14 @@ def test_draws_made_on_the_spot_do_as_well(toy_policy: LocalPolicy, sums: list[P
     ("spoil", "named"),
     [
         (lambda row: row["nodes"][1].update(tokens=[5, 6]), "another tokenizer"),
-        (lambda row: row["nodes"][2].pop("tokens"), "nodes are not a tree's"),
-        (lambda row: row["nodes"][2].update(parent=9), "nodes are not a tree's"),
-        (lambda row: row["nodes"][2].update(tokens=["a"]), "nodes are not a tree's"),
-        (lambda row: row["nodes"][2].update(tokens=[10**12]), "nodes are not a tree's"),
-        (lambda row: row.update(nodes=None), "nodes are not a tree's"),
-        (lambda row: row.pop("problem"), "needs the text"),
-        (lambda row: row.update(problem=3), "problem"),
+        (lambda row: row["nodes"][2].pop("tokens"), "not a tree's row"),
+        (lambda row: row["nodes"][2].update(parent=9), "not a tree's row"),
+        (lambda row: row["nodes"][2].update(tokens=["a"]), "not a tree's row"),
+        (lambda row: row["nodes"][2].update(tokens=[10**12]), "not a tree's row"),
+        (lambda row: row.update(nodes=None), "not a tree's row"),
+        (lambda row: row.pop("problem"), "not a tree's row"),
+        (lambda row: row["problem"].pop("prompt"), "needs the text"),
+        (lambda row: row.update(problem=3), "not a tree's row"),
     ],
 )
 def test_a_row_that_is_no_tree_is_named(

@@ -1,0 +1,278 @@
+"""`system2 solve` and `evaluate`: the contract's files, taken up again, misuse refused at once."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from system2.cli.app import main
+from system2.core import Problem
+from system2.engine.local import LocalPolicy
+from system2.store import problem_row, read_trees, write_jsonl
+from system2.verify.folders import save_verifier
+from system2.verify.outcome import OutcomeVerifier
+from system2.verify.token import TokenVerifier
+
+NODE = {"parent", "tokens", "text", "logprobs", "depth", "terminal", "value"}
+ROW = {"problem", "seed", "nodes", "answer", "grade", "sampled_tokens", "positions_computed"}
+
+
+@pytest.fixture
+def asked(sums: list[Problem], tmp_path: Path) -> Path:
+    """A file of all the sums."""
+    path = tmp_path / "asked.jsonl"
+    _ = write_jsonl(path, map(problem_row, sums))
+    return path
+
+
+@pytest.fixture
+def verifiers(toy_policy: LocalPolicy, tmp_path: Path) -> dict[str, Path]:
+    """A folder with a verifier of each kind."""
+    token = TokenVerifier(toy_policy.model, "vocab", 1)
+    outcome = OutcomeVerifier(toy_policy.model, 1)
+    with torch.no_grad():
+        _ = token.top.head.weight.mul_(1.5)
+        _ = outcome.top.head.weight.add_(0.1)
+    folders = {"token": tmp_path / "token", "outcome": tmp_path / "outcome"}
+    save_verifier(folders["token"], token, toy_policy.tokenizer)
+    save_verifier(folders["outcome"], outcome, toy_policy.tokenizer)
+    return folders
+
+
+def words(policy: LocalPolicy, asked: Path, out: Path, *more: object) -> list[str]:
+    given = ["--policy", policy.tokenizer.folder, "--problems", asked, "--out", out]
+    return ["solve", *map(str, given), "--max-tokens", "24", *map(str, more)]
+
+
+def solved(
+    policy: LocalPolicy, asked: Path, out: Path, *more: object
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    assert main(words(policy, asked, out, *more)) == 0
+    manifest, rows = read_trees(out)
+    return manifest, list(rows)
+
+
+def test_a_trees_file_is_the_contracts(
+    toy_policy: LocalPolicy, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "trees.jsonl"
+    sample = ("--search", "sample", "--samples", 3, "--n", 9, "--seed", 4, "--json")
+    manifest, rows = solved(toy_policy, asked, out, *sample)
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said == {"n": 9, "right": sum(row["grade"] is True for row in rows), "out": str(out)}
+    assert (manifest["command"], manifest["seed"]) == ("solve", 4)
+    assert manifest["config"]["search"] == "sample"
+    assert manifest["data_hash"]
+    assert json.loads(out.read_text().splitlines()[0]) == {"manifest": manifest}
+    for row in rows:
+        assert row.keys() == ROW
+        assert all(node.keys() - {"answer", "grade"} == NODE for node in row["nodes"])
+        assert len(row["nodes"]) == 4
+    assert main(["evaluate", str(out), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["n"] == 9
+    assert summary["accuracy"] == pytest.approx(said["right"] / 9)
+    assert summary["low"] <= summary["accuracy"] <= summary["high"]
+    assert summary["unjudged"] == 0
+    assert summary["sampled_tokens"] == sum(row["sampled_tokens"] for row in rows)
+
+
+def test_a_file_is_solved_whole_and_a_task_a_hundred_times(
+    toy_policy: LocalPolicy, asked: Path, tmp_path: Path, sums: list[Problem]
+) -> None:
+    _, rows = solved(toy_policy, asked, tmp_path / "trees.jsonl")
+    assert [row["problem"]["id"] for row in rows] == [problem.id for problem in sums]
+
+
+def test_a_split_holding_fewer_says_so(
+    toy_policy: LocalPolicy, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, rows = solved(toy_policy, asked, tmp_path / "trees.jsonl", "--n", 1000)
+    assert len(rows) == 100
+    assert "holds 100 problems, fewer than 1000" in capsys.readouterr().err
+
+
+def test_a_token_verifier_guides_and_an_outcome_verifier_chooses(
+    toy_policy: LocalPolicy, asked: Path, tmp_path: Path, verifiers: dict[str, Path]
+) -> None:
+    few = ("--n", 12)
+    _, plain = solved(toy_policy, asked, tmp_path / "plain", *few)
+    guide = (*few, "--verifier", verifiers["token"])
+    _, guided = solved(toy_policy, asked, tmp_path / "guided", *guide, "--beta", 5)
+    _, unguided = solved(toy_policy, asked, tmp_path / "unguided", *guide, "--beta", 0)
+
+    def texts(rows: list[dict[str, Any]]) -> list[str]:
+        return [row["nodes"][1]["text"] for row in rows]
+
+    assert texts(unguided) == texts(plain)
+    assert texts(guided) != texts(plain)
+    best = (*few, "--search", "best_of_n", "--samples", 4, "--verifier", verifiers["outcome"])
+    _, chosen = solved(toy_policy, asked, tmp_path / "best", *best)
+    for row in chosen:
+        stated = [n for n in row["nodes"] if n["terminal"] and n["answer"] is not None]
+        if stated:
+            assert row["answer"] == max(stated, key=lambda node: node["value"])["answer"]
+
+
+def assert_same_rows(one: Path, other: Path) -> None:
+    """All but the manifest, which holds the time, is the same to the last byte."""
+    assert one.read_bytes().split(b"\n")[1:] == other.read_bytes().split(b"\n")[1:]
+
+
+@pytest.mark.parametrize("num_kept", [0, 7, 64, 99])
+def test_a_run_killed_between_two_rows_ends_as_if_undisturbed(
+    num_kept: int,
+    toy_policy: LocalPolicy,
+    asked: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from system2.store import Journal
+
+    sample = ("--search", "sample", "--samples", 2)
+    _ = solved(toy_policy, asked, tmp_path / "whole", *sample)
+    append = Journal.append
+
+    def stop(self: Journal, row: dict[str, Any]) -> None:
+        if len(self) == num_kept:
+            raise KeyboardInterrupt
+        append(self, row)
+
+    out = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", stop)
+        assert main(words(toy_policy, asked, out, *sample)) == 2
+    assert not out.exists()
+    partial = Path(f"{out}.partial")
+    partial.write_bytes(partial.read_bytes() + b'{"problem": {"id": "torn by the ki')
+    _ = solved(toy_policy, asked, out, *sample)
+    assert_same_rows(out, tmp_path / "whole")
+    assert not partial.exists()
+
+
+def test_a_killed_process_is_taken_up(toy_policy: LocalPolicy, asked: Path, tmp_path: Path) -> None:
+    sample = ("--search", "sample", "--samples", 20)
+    _ = solved(toy_policy, asked, tmp_path / "whole", *sample)
+    out = tmp_path / "killed"
+    partial = Path(f"{out}.partial")
+    command = [sys.executable, "-m", "system2", *words(toy_policy, asked, out, *sample)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
+        deadline = time.monotonic() + 200
+        while not (partial.exists() and partial.read_bytes().count(b"\n") > 1):
+            assert job.poll() is None, job.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        job.kill()
+    assert job.returncode == -signal.SIGKILL
+    assert not out.exists()
+    _ = solved(toy_policy, asked, out, *sample)
+    assert_same_rows(out, tmp_path / "whole")
+
+
+def test_what_was_begun_with_other_weights_is_begun_anew(
+    toy_policy: LocalPolicy,
+    asked: Path,
+    tmp_path: Path,
+    verifiers: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The same words, but the verifier's folder now holds another: nothing of the old is kept."""
+    from system2.store import Journal
+
+    guide = ("--n", 3, "--verifier", verifiers["token"], "--beta", 3)
+    out = tmp_path / "out"
+    seen: list[int] = []
+    opened = Journal.__enter__
+
+    def look(self: Journal) -> Journal:
+        seen.append(len(self))
+        return opened(self)
+
+    def stop(self: Journal, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "__enter__", look)
+        patch.setattr(Journal, "finish", stop)
+        for _ in range(2):
+            assert main(words(toy_policy, asked, out, *guide)) == 2
+        save_verifier(
+            verifiers["token"], TokenVerifier(toy_policy.model, "vocab", 1), toy_policy.tokenizer
+        )
+        assert main(words(toy_policy, asked, out, *guide)) == 2
+    assert seen == [0, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--search", "bogo"], "no search 'bogo'"),
+        (["--select", "loudest"], "no selection 'loudest'"),
+        (["--samples", "4"], "--search sample"),
+        (["--beta", "0.5"], "--verifier"),
+        (["--alpha", "1.5"], "--alpha"),
+        (["--alpha", "nan"], "--alpha"),
+        (["--search", "sample", "--temperature", "-1"], "--temperature"),
+        (["--search", "sample", "--temperature", "inf"], "--temperature"),
+        (["--search", "sample", "--top-p", "0"], "top_p"),
+        (["--budget", "0"], "--budget"),
+        (["--n", "0"], "--n"),
+        (["--task", "countdown"], "either --task NAME or --problems"),
+        (["--search", "best_of_n"], "none is given"),
+        (["--search", "best_of_n", "--verifier", "TOKEN"], "judges tokens"),
+        (["--verifier", "OUTCOME"], "use --search best_of_n"),
+        (["--search", "best_of_n", "--verifier", "OUTCOME", "--beta", "1"], "for token verifiers"),
+        (["--verifier", "nowhere"], "no verifier 'nowhere'"),
+    ],
+)
+def test_misuse_is_named_in_one_line_and_leaves_nothing(
+    more: list[str],
+    named: str,
+    toy_policy: LocalPolicy,
+    asked: Path,
+    tmp_path: Path,
+    verifiers: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = {"TOKEN": str(verifiers["token"]), "OUTCOME": str(verifiers["outcome"])}
+    out = tmp_path / "out" / "trees.jsonl"
+    assert main(words(toy_policy, asked, out, *(folders.get(word, word) for word in more))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("system2: error: ")
+    assert named in line
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("", "holds no problem"),
+        ('{"id": "a"}\n', "line 1"),
+        ('{"id": "a", "task": "no_task", "prompt": "?", "answer": "1"}\n', "no_task"),
+        (
+            '{"id": "a", "task": "countdown", "prompt": "?", "answer": "1"}\n'
+            '{"id": "b", "task": "word_problems", "prompt": "?", "answer": "1"}\n',
+            "2 tasks",
+        ),
+        ('{"id": "a", "task"', "line 1: not JSON"),
+    ],
+)
+def test_a_wrong_file_of_problems_is_named(
+    content: str,
+    named: str,
+    toy_policy: LocalPolicy,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text(content)
+    assert main(words(toy_policy, path, tmp_path / "out")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line
+    assert [p.name for p in tmp_path.iterdir()] == ["asked.jsonl"]
