@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -471,8 +471,8 @@ def _split_of(pairs: Path) -> object:
 
 
 def _split_in(manifest: Mapping[str, Any]) -> object:
-    config = manifest.get("config")
-    return config.get("split") if isinstance(config, Mapping) else None
+    config: object = manifest.get("config")
+    return cast(dict[str, object], config).get("split") if isinstance(config, dict) else None
 
 
 def _json_bytes(value: object) -> bytes:

@@ -58,6 +58,11 @@ class Window:
     rows: Int[Tensor, "batch"] | None = None
     prompts: PromptView | None = None
 
+    def to(self, device: torch.device) -> "Window":
+        """Return a window without a cache, its tensors on a device."""
+        mask = None if self.mask is None else self.mask.to(device)
+        return Window(self.positions.to(device), mask)
+
 
 @dataclass(slots=True)
 class LayerCache:

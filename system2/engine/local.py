@@ -131,7 +131,9 @@ class LocalPolicy:
         if session.guide is not None:
             logits = session.guide.adjust(session, logits)
         chosen, logprobs = self._choose(logits, live)
-        for draw, token, logprob in zip(live, _ints(chosen), _floats(logprobs), strict=True):
+        for draw, token, logprob in zip(
+            live, sampling.as_ints(chosen), sampling.as_floats(logprobs), strict=True
+        ):
             if draw.finish_reason is None:
                 draw.tokens.append(token)
                 draw.logprobs.append(logprob)
@@ -182,14 +184,6 @@ class LocalPolicy:
 def _completion(draw: _Draw) -> Completion:
     assert draw.finish_reason is not None
     return Completion(tuple(draw.tokens), tuple(draw.logprobs), draw.finish_reason)
-
-
-def _ints(values: Tensor) -> list[int]:
-    return values.tolist()  # pyright: ignore[reportUnknownVariableType]  (torch says list[Any])
-
-
-def _floats(values: Tensor) -> list[float]:
-    return values.tolist()  # pyright: ignore[reportUnknownVariableType]  (torch says list[Any])
 
 
 def load_policy(

@@ -18,6 +18,16 @@ def uniforms(seed: int, prefix: int, draw: int, count: int) -> list[float]:
     return np.random.Generator(np.random.Philox(key=key)).random(count).tolist()
 
 
+def as_ints(values: Tensor) -> list[int]:
+    """Return a vector of whole numbers as a list."""
+    return values.tolist()  # pyright: ignore[reportUnknownVariableType]  (torch says list[Any])
+
+
+def as_floats(values: Tensor) -> list[float]:
+    """Return a vector of numbers as a list."""
+    return values.tolist()  # pyright: ignore[reportUnknownVariableType]  (torch says list[Any])
+
+
 def plausible(logits: Float[Tensor, "batch vocab"], alpha: float) -> Bool[Tensor, "batch vocab"]:
     """Return LLM2's plausible set V: tokens with p >= alpha * max p (arXiv 2412.20372, 3.1).
 

@@ -61,7 +61,6 @@ class Method:
         alpha = 0.1 if self.alpha is None else self.alpha
         return replace(policy, guide=ContrastiveGuide(weaker, alpha, self.gamma)), None
 
-
     def files(self) -> list[Path]:
         """Return the files of all weights that it decodes with."""
         folders = [find_checkpoint(name) for name in (self.policy, self.amateur) if name]

@@ -10,7 +10,7 @@ may add a key `qualities`, a list beside `samples` of the two tokens' qualities 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from system2.core import Tokens, UserError
 from system2.engine.tokenizer import Tokenizer
@@ -63,44 +63,53 @@ def read_pairs(path: Path, tokenizer: Tokenizer) -> Iterator[PairRow]:
 
 def parse_row(row: Mapping[str, Any], tokenizer: Tokenizer, where: str) -> PairRow:
     """Return one row's tokens and pairs; `where` names it in errors. Raises: `UserError`."""
-    tokens = tokenizer.render(_messages(row, where))
-    samples = row.get("samples")
-    if not isinstance(samples, list):
+    tokens = tokenizer.render(_messages(row.get("messages"), where))
+    samples = _items(row.get("samples"))
+    if samples is None:
         raise UserError(f"{where}: 'samples' is missing or no list")
-    qualities = row.get("qualities") or [[None, None]] * len(samples)
-    if not isinstance(qualities, list) or len(qualities) != len(samples):
+    qualities = _items(row.get("qualities") or [[None, None]] * len(samples))
+    if qualities is None or len(qualities) != len(samples):
         raise UserError(f"{where}: 'qualities' does not match 'samples' one to one")
     found: dict[tuple[int, int], Pair] = {}
     for sample, quality in zip(samples, qualities, strict=True):
         pair = _pair(sample, quality, where)
         _check(pair, tokens, tokenizer, where)
-        _ = found.setdefault((pair.position, pair.rejected), pair)
+        found.setdefault((pair.position, pair.rejected), pair)
     return PairRow(tokens, tuple(found[key] for key in sorted(found)))
 
 
-def _messages(row: Mapping[str, Any], where: str) -> list[dict[str, str]]:
+def _items(value: object) -> list[object] | None:
+    """Return a list as one of anything, None where it is none."""
+    return cast(list[object], value) if isinstance(value, list) else None
+
+
+def _messages(value: object, where: str) -> list[dict[str, str]]:
     """Return a row's messages, checked."""
-    messages = row.get("messages")
-    if not isinstance(messages, list) or not messages:
+    messages = _items(value)
+    if not messages:
         raise UserError(f"{where}: 'messages' is missing or empty")
     for message in messages:
-        is_text = isinstance(message, dict) and all(
-            isinstance(message.get(key), str) for key in ("role", "content")
-        )
-        if not is_text:
+        fields = cast(dict[str, object], message) if isinstance(message, dict) else {}
+        if not all(isinstance(fields.get(key), str) for key in ("role", "content")):
             raise UserError(f"{where}: a message needs the texts 'role' and 'content'")
-    return messages
+    return cast(list[dict[str, str]], messages)
 
 
-def _pair(sample: Any, quality: Any, where: str) -> Pair:
+def _pair(sample: object, quality: object, where: str) -> Pair:
     """Return a sample `[position, reference_id, negative_id]` as a pair."""
-    is_triple = isinstance(sample, list) and len(sample) == 3
-    if not is_triple or any(not isinstance(n, int) or isinstance(n, bool) for n in sample):
+    numbers = [n for n in _items(sample) or [] if isinstance(n, int) and not isinstance(n, bool)]
+    if len(numbers) != 3 or numbers != sample:
         raise UserError(f"{where}: sample {sample!r} is not [position, reference_id, negative_id]")
-    is_two = isinstance(quality, list) and len(quality) == 2
-    if not is_two or any(q is not None and not isinstance(q, int | float) for q in quality):
-        raise UserError(f"{where}: quality {quality!r} is not two numbers or nulls")
-    return Pair(*sample, *quality)
+    measured = [
+        q if q is None else float(q)
+        for q in _items(quality) or []
+        if q is None or (isinstance(q, int | float) and 0 <= q <= 1)
+    ]
+    if len(measured) != 2 or len(measured) != len(_items(quality) or []):
+        raise UserError(
+            f"{where}: quality {quality!r} is not two numbers or nulls (numbers from 0 to 1)"
+        )
+    return Pair(*numbers, *measured)
 
 
 def _check(pair: Pair, tokens: Tokens, tokenizer: Tokenizer, where: str) -> None:

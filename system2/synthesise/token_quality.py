@@ -33,7 +33,7 @@ from system2.core import (
 )
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel
-from system2.engine.sampling import plausible
+from system2.engine.sampling import as_floats, as_ints, plausible
 from system2.engine.tokenizer import Tokenizer
 from system2.synthesise.conversations import Conversation, conversation
 from system2.synthesise.pairs import Pair, write_row
@@ -151,7 +151,7 @@ def explore(
     while batch := list(islice(iterator, chunk)):
         texts = _texts(policy, batch, config)
         places = _places(policy, amateur, texts, config)
-        measured: Sequence[_Qualities] = [{}] * len(texts)
+        measured: Sequence[_Qualities] = [dict[tuple[int, int], _Quality]() for _ in texts]
         if config.strategy == "rollout":
             measured = _roll_out(policy, task, texts, places, config)
         for text, found, qualities in zip(texts, places, measured, strict=True):
@@ -236,8 +236,8 @@ def _places_of(
         allowed = plausible(weak, config.alpha)
     allowed = allowed.scatter(1, reply[:, None], False)
     weights = _strategy_logits(strong, weak, config).masked_fill(~allowed, -torch.inf)
-    certainty = strong.softmax(dim=-1).max(dim=-1).values.tolist()
-    open_places = allowed.any(dim=-1).nonzero()[:, 0].tolist()
+    certainty = as_floats(strong.softmax(dim=-1).max(dim=-1).values)
+    open_places = as_ints(allowed.any(dim=-1).nonzero()[:, 0])
     chosen = sorted(open_places, key=lambda t: (certainty[t], t))[: config.max_positions]
     return [
         _Place(start + t, _proposals(weights[t], text.problem.id, start + t, config))
@@ -260,13 +260,13 @@ def _proposals(
     logits: Float[Tensor, "vocab"], problem: str, position: int, config: ExploreConfig
 ) -> tuple[int, ...]:
     """Return distinct proposals: the likeliest ones for `rollout`, else drawn at random."""
-    options = (logits > -torch.inf).nonzero()[:, 0].tolist()
+    options = as_ints((logits > -torch.inf).nonzero()[:, 0])
     count = min(config.max_proposals, len(options))
     if config.strategy == "rollout":
-        return tuple(logits.topk(count).indices.tolist())
+        return tuple(as_ints(logits.topk(count).indices))
     rng = random.Random(derive_seed("propose", config.seed, problem, position))
     # the largest of log-weights minus the log of exponential draws: without replacement
-    weights = logits.log_softmax(dim=-1)[options].tolist()
+    weights = as_floats(logits.log_softmax(dim=-1)[options])
     keys = [weight - math.log(rng.expovariate(1.0) or 1e-300) for weight in weights]
     ranked = sorted(zip(keys, options, strict=True), reverse=True)
     return tuple(token for _, token in ranked[:count])

@@ -25,7 +25,7 @@ from system2.tasks.answers_values import Formula, Group, Labelled, Opaque, Value
 __all__ = ["checker_versions", "extract_answer", "grade_answer", "grade_answers", "normal_form"]
 
 _CHOICE = re.compile(
-    r"\(?(?P<letter>[A-J])(?:[.)]|:(?=\s)|$)\s*(?P<text>.*)"
+    r"\(?(?P<letter>[A-J](?:[.)]|:(?=\s)|$)|[a-j]\))\s*(?P<text>.*)"
     r"|(?P<bare>[A-HJ])\s+(?P<name>[A-Z].*)",
     re.DOTALL,
 )
@@ -177,16 +177,19 @@ def _read_choice(answer: str) -> tuple[str, str] | None:
     match = _CHOICE.fullmatch(tidy(answer).replace('"', "").strip())
     if match is None:
         return None
-    return match["letter"] or match["bare"], match["text"] or match["name"] or ""
+    return (match["letter"] or match["bare"])[0].upper(), match["text"] or match["name"] or ""
 
 
 def _grade_choice(prediction: str, letter: str, text: str) -> bool:
-    answer = find_answer(prediction) or prediction.strip()[:_SHORT]
-    choice = _read_choice(answer)
+    answer = find_answer(prediction)
+    phrase = answer or prediction.strip()[:_SHORT]
+    choice = _read_choice(phrase if len(phrase) > 1 else phrase.upper())
     if choice is not None:
         return choice[0] == letter
-    if text and normal_form(answer) == normal_form(text):
+    if text and normal_form(phrase) == normal_form(text):
         return True
+    if answer is not None and isinstance(read_answer(answer), Group):
+        return False
     letters = _LETTER.findall(prediction)
     return bool(letters) and letters[-1] == letter
 

@@ -6,6 +6,7 @@ of them is equality. Only what has no value at a point (equations, sets, relatio
 left to math-verify's `verify`.
 """
 
+import re
 from fractions import Fraction
 from functools import lru_cache
 from importlib import import_module
@@ -20,6 +21,8 @@ sympy: Any = import_module("sympy")
 latex2sympy: Any = import_module("latex2sympy2_extended.latex2sympy2")
 grader: Any = import_module("math_verify.grader")
 
+_IMAGINARY = re.compile(r"(?<![a-zA-Z\\])i(?![a-zA-Z])")
+_INDEX = re.compile(r"_\{?i|i=")
 _DIGITS = 60
 _POINTS = ((17, 10), (-23, 10), (31, 7), (5, 11), (-13, 17), (47, 9))
 _WHOLE_POINTS = ((5, 1), (3, 1), (7, 1), (2, 1), (4, 1), (6, 1))
@@ -34,10 +37,8 @@ def algebra(rounding_digits: int) -> Judge:
         if isinstance(prediction, Number) and prediction.step is not None:
             return _is_rounded(_parse(_latex(gold)), prediction, rounding_digits)
         found, wanted = _parse(_latex(prediction)), _parse(_latex(gold))
-        if found is None and isinstance(gold, Number):
-            return False
         if found is None or wanted is None:
-            return None
+            return None if wanted is None else False
         if isinstance(gold, Number) and gold.step is not None:
             return _is_rounded(found, gold, rounding_digits)
         if found == wanted:
@@ -61,7 +62,7 @@ def _latex(value: Value) -> str:
 @lru_cache(maxsize=64)
 def _parse(latex: str) -> Any:
     """Return the sympy object of a formula, decimals exact; None where it cannot be read."""
-    is_complex = grader.should_treat_as_complex(latex)
+    is_complex = bool(_IMAGINARY.search(latex)) and not _INDEX.search(latex)
     try:
         parsed = latex2sympy.latex2sympy(
             latex,
@@ -115,14 +116,16 @@ def _agree_at_points(left: Any, right: Any) -> bool | None:
 
 def _agree_at(left: Any, right: Any, point: dict[Any, Any]) -> bool | None:
     try:
-        a, b = (side.subs(point).evalf(_DIGITS) for side in (left, right))
+        left, right = left.subs(point), right.subs(point)
+        if left.is_integer and right.is_integer:
+            return int(left) == int(right)
+        a, b, gap = (side.evalf(_DIGITS) for side in (left, right, left - right))
         if a.has(sympy.oo, -sympy.oo) or b.has(sympy.oo, -sympy.oo):
             return bool(a == b)
         if a.has(sympy.nan, sympy.zoo) or b.has(sympy.nan, sympy.zoo):
             return None
-        gap = abs(a - b).evalf(_DIGITS)
-        bound = (abs(a) + abs(b) + 1).evalf(_DIGITS) / 10**30
-        return bool(gap <= bound) if gap.is_number and bound.is_number else None
+        bound = (abs(a) + abs(b)).evalf(_DIGITS) / 10**50
+        return bool(abs(gap) <= bound) if gap.is_number and bound.is_number else None
     except (TypeError, ValueError, ArithmeticError, AttributeError):
         return None
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +138,7 @@ def fit(
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(device_placement=False)
+    accelerator: Any = Accelerator(device_placement=False)
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         _decay_groups([p for _, p in trained], config.weight_decay),
@@ -148,7 +148,9 @@ def fit(
     state = _State(trained, optimizer, config, about)
     if folder is not None:
         state.resume(folder)
-    objective, optimizer = accelerator.prepare(_Objective(model, loss, config), optimizer)
+    prepared: Any = accelerator.prepare(_Objective(model, loss, config), optimizer)
+    objective: nn.Module = prepared[0]
+    optimizer: torch.optim.Optimizer = prepared[1]
 
     def keep() -> None:
         if folder is not None and state.step and accelerator.is_main_process:
@@ -159,7 +161,8 @@ def fit(
         step, rate = state.step, rate_at(state.step, config)
         _ = torch.manual_seed(derive_seed("fit", config.seed, step))
         mean, num_targets = _backward(objective, batches(step), trained[0][1].device, accelerator)
-        norm = float(accelerator.clip_grad_norm_(objective.parameters(), config.clip))
+        clipped: Any = accelerator.clip_grad_norm_(objective.parameters(), config.clip)
+        norm = float(clipped)
         if not (math.isfinite(mean) and math.isfinite(norm)):
             optimizer.zero_grad(set_to_none=True)
             keep()
@@ -245,7 +248,8 @@ class _State:
         self.step += 1
         if self.ema is not None:
             # early on the average follows closely, as if it had seen only what there was
-            move = get_ema_multi_avg_fn(min(self.ema, (1 + self.step) / (10 + self.step)))
+            decay = min(self.ema, (1 + self.step) / (10 + self.step))
+            move = cast(Callable[..., None], get_ema_multi_avg_fn(decay))
             move(self.average, [p.detach() for _, p in self.trained], self.step)
 
     @torch.no_grad()

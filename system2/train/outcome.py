@@ -94,13 +94,13 @@ def _solutions(
     """Yield one tree's attempts; a parent comes before its children."""
     prefixes: list[Tokens] = []
     for node in nodes:
-        added = tuple(node["tokens"])
+        added: Tokens = tuple(node["tokens"])
         if tokenizer.decode(added) != node["text"]:
             raise UserError(
                 f"{at}: its tokens do not read as its text: sampled with another tokenizer"
             )
-        above = prompt if node["parent"] is None else prefixes[node["parent"]]
-        prefixes.append(above + added)
+        parent: int | None = node["parent"]
+        prefixes.append((prompt if parent is None else prefixes[parent]) + added)
         if node["terminal"] and isinstance(node.get("grade"), bool):
             yield Solution(prefixes[-1], len(prompt), node["grade"])
 

@@ -45,7 +45,7 @@ class PairBatch:
         """Return the batch with its tensors on a device."""
         return PairBatch(
             self.tokens.to(device),
-            Window(self.window.positions.to(device), self.window.mask.to(device)),
+            self.window.to(device),
             self.chosen.to(device),
             self.rejected.to(device),
             self.weights.to(device),

@@ -128,7 +128,7 @@ def load_verifier(name: str, policy: LocalPolicy) -> tuple[LearnedVerifier, dict
 
 def _settings(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return the settings that a verifier was saved with, alpha and beta checked."""
-    settings = raw.get("settings") or {}
+    settings: object = raw.get("settings") or {}
     if not isinstance(settings, dict):
         raise UserError(f"{path}: settings is no object")
     found = cast(dict[str, Any], settings)

@@ -1,6 +1,7 @@
 """The local policy: what it draws depends on the request alone, and is what it says it is."""
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -140,7 +141,7 @@ def test_a_stop_of_several_bytes_is_met(small_tokenizer: Tokenizer) -> None:
             _ = layer.mlp.down_proj.weight.zero_()
         _ = biased.model.embed_tokens.weight.zero_()
         untied = torch.zeros(400, 32)
-        for place, (token, after) in enumerate(zip(draw_tokens, draw_tokens[1:], strict=False)):
+        for place, (token, after) in enumerate(pairwise(draw_tokens)):
             biased.model.embed_tokens.weight[token, place] = 1.0
             untied[after, place] = 5.0
         biased.lm_head.weight = torch.nn.Parameter(untied)
