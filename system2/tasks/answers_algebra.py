@@ -24,6 +24,7 @@ grader: Any = import_module("math_verify.grader")
 _IMAGINARY = re.compile(r"(?<![a-zA-Z\\])i(?![a-zA-Z])")
 _INDEX = re.compile(r"_\{?i|i=")
 _DIGITS = 60
+_SAFE_DIGITS = 50
 _POINTS = ((17, 10), (-23, 10), (31, 7), (5, 11), (-13, 17), (47, 9))
 _WHOLE_POINTS = ((5, 1), (3, 1), (7, 1), (2, 1), (4, 1), (6, 1))
 _COUNTING = (sympy.Sum, sympy.Product, sympy.factorial, sympy.binomial)
@@ -117,15 +118,17 @@ def _agree_at_points(left: Any, right: Any) -> bool | None:
 def _agree_at(left: Any, right: Any, point: dict[Any, Any]) -> bool | None:
     try:
         left, right = left.subs(point), right.subs(point)
-        if left.is_integer and right.is_integer:
-            return int(left) == int(right)
-        a, b, gap = (side.evalf(_DIGITS) for side in (left, right, left - right))
+        a, b = left.evalf(_DIGITS), right.evalf(_DIGITS)
         if a.has(sympy.oo, -sympy.oo) or b.has(sympy.oo, -sympy.oo):
             return bool(a == b)
         if a.has(sympy.nan, sympy.zoo) or b.has(sympy.nan, sympy.zoo):
             return None
-        bound = (abs(a) + abs(b)).evalf(_DIGITS) / 10**50
-        return bool(abs(gap) <= bound) if gap.is_number and bound.is_number else None
+        gap, size = abs(a - b).evalf(_DIGITS), (abs(a) + abs(b)).evalf(_DIGITS)
+        if not (gap.is_number and size.is_number):
+            return None
+        if size < 10**_SAFE_DIGITS or gap > size / 10**_SAFE_DIGITS:
+            return bool(gap <= size / 10**_SAFE_DIGITS)
+        return int(left) == int(right) if left.is_integer and right.is_integer else True
     except (TypeError, ValueError, ArithmeticError, AttributeError):
         return None
 
