@@ -399,7 +399,7 @@ class Journal:
         except OSError:
             self._file.close()
             raise UserError(f"{self._partial}: another process is writing it") from None
-        self._start, self._num_rows = self._recover(_key_line(config))
+        self._start, self._num_rows = self._recover(_line(journal_key(config)))
 
     def _recover(self, key: bytes) -> tuple[int, int]:
         """Keep the whole rows there are; return where the rows start and how many there are."""
@@ -451,7 +451,9 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; what is finished stays for the next time."""
+        """Let go of the file; what is finished stays for the next time, nothing else."""
+        if self._num_rows == 0 and not self._file.closed:
+            self._partial.unlink(missing_ok=True)
         with naming(self._partial):  # closing tries once more to write what a full disk refused
             self._file.close()
 
@@ -467,6 +469,7 @@ class Journal:
         self.close()
 
 
-def _key_line(config: Mapping[str, Any]) -> bytes:
+def journal_key(config: Mapping[str, Any]) -> Row:
+    """Return the row by which a journal knows its config again, and the package's version."""
     text = json.dumps([__version__, config], sort_keys=True, allow_nan=False)
-    return _line({"journal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()})
+    return {"journal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}

@@ -12,7 +12,7 @@ FLOORS = (
     ("system2", "core"),
     ("tree", "tasks", "engine"),
     ("verify", "search", "select", "run", "store"),
-    ("synthesise",),
+    ("synthesise", "jobs"),
     ("train", "curate", "evaluate"),
     ("view", "serve", "scale"),
     ("cli",),

@@ -271,7 +271,8 @@ def test_a_journal_torn_at_any_byte_keeps_the_whole_rows(
     with store.Journal(path, {"n": 1}) as journal:
         for row in rows:
             journal.append(row)
-    written = partial.read_bytes()
+    assert partial.exists() == bool(rows), "a journal without a row leaves nothing behind"
+    written = partial.read_bytes() if rows else b""
     partial.write_bytes(written[: data.draw(st.integers(0, len(written)))])
     whole = max(partial.read_bytes().count(b"\n") - 1, 0)
     with store.Journal(path, {"n": 1}) as journal:

@@ -26,9 +26,6 @@ NUM_PROBLEMS = 100
 CHUNK = 64
 """Problems whose searches are batched together."""
 
-SCORED_SEARCHES = ("best_of_n",)
-"""The searches that ask for values of attempts, and so need an outcome verifier."""
-
 _Item = TypeVar("_Item")
 
 
@@ -219,6 +216,8 @@ def _check_verifier(
     beta: float | None,
 ) -> None:
     """Refuse a verifier that the search would not use, or lacks. Raises: `UserError`."""
+    from system2.search import SCORED_SEARCHES
+
     if name is None and beta is not None:
         raise UserError("--beta weighs a token verifier's scores; name one by --verifier")
     if search in SCORED_SEARCHES and judge is None:

@@ -5,8 +5,7 @@ with intervals and paired differences (`metrics`, `curves`) -> `report`. Every m
 attempts with the same seeds; a figure stands beside the tokens that it cost.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,8 @@ from system2.engine.weights import find_checkpoint
 from system2.evaluate.curves import best_of_k, majority_at_k
 from system2.evaluate.metrics import mean_with_interval, paired_difference, problem_means
 from system2.evaluate.solve import SolveConfig, equip, solve
-from system2.store import Journal, hash_files
+from system2.jobs import do_all
+from system2.store import hash_files
 from system2.tasks import find_task
 from system2.verify.folders import find_verifier
 from system2.verify.token import ContrastiveGuide
@@ -137,18 +137,6 @@ def jobs_of(
     ]
 
 
-def run_jobs(jobs: Sequence[Job], *, processes: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of each job, in order; 1 process runs them here."""
-    if processes <= 1:
-        yield from map(attempt, jobs)
-        return
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")  # a fork would share torch's thread pools
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(attempt, jobs)
-
-
 def attempt_all(
     path: Path,
     methods: Sequence[Method],
@@ -174,13 +162,12 @@ def attempt_all(
         "seed": seed,
         "weights": hash_files(path for method in methods for path in method.files()),
     }
-    with Journal(path, config) as journal:
-        for rows in run_jobs(jobs[len(journal) :], processes=processes):
-            journal.append({"rows": rows})
-            if on_job is not None:
-                on_job(len(journal), len(jobs))
-        attempts = [row for job in journal for row in job["rows"]]
-    return attempts
+    done = do_all(path, config, _attempted, jobs, processes=processes, on_job=on_job)
+    return [row for job in done for row in job["rows"]]
+
+
+def _attempted(job: Job) -> dict[str, Any]:
+    return {"rows": attempt(job)}
 
 
 def values_by_method(

@@ -11,3 +11,5 @@ SEARCHES: dict[str, Callable[..., Steps[None]]] = {
     "best_of_n": parallel.best_of_n,
 }
 """Every search by name; each takes the tree and, by keyword, its own dials."""
+SCORED_SEARCHES = ("best_of_n",)
+"""Those of them that ask a verifier for the value of an attempt."""

@@ -308,14 +308,14 @@ def _read_matrix(body: str, text: str) -> Value:
 
 
 def _read_brackets(text: str) -> Value | None:
-    opening = "{" if text.startswith("\\{") else text[:1]
-    closing = "}" if text.endswith("\\}") else text[-1:]
-    if opening + closing not in ("()", "[]", "[)", "(]", "{}") or len(text) < 3:
+    is_set = text.startswith("\\{") and text.endswith("\\}")
+    opening, closing = ("{", "}") if is_set else (text[:1], text[-1:])
+    if not is_set and opening + closing not in ("()", "[]", "[)", "(]"):
         return None
-    inner = text[2:-2] if opening == "{" else text[1:-1]
+    inner = text[2:-2] if is_set else text[1:-1]
     if not is_balanced(inner) or not inner.strip():
         return None
-    builder = _SET_BUILDER.fullmatch(inner) if opening == "{" else None
+    builder = _SET_BUILDER.fullmatch(inner) if is_set else None
     if builder:
         return _read(builder[1])
     parts = split_top(_shield_thousands(inner), _COMMA)

@@ -93,7 +93,8 @@ class TokenVerifier(nn.Module):
     ) -> Float[Tensor, "candidate"]:
         """Return verifier logit minus policy logit of one token a state."""
         mine = (own.float() * self.top.head.weight[ids].float()).sum(-1)
-        return mine - (hidden.float() * self.policy.lm_head.weight[ids].float()).sum(-1)
+        unembedding = self.policy.lm_head.weight.detach()  # the policy is not trained
+        return mine - (hidden.float() * unembedding[ids].float()).sum(-1)
 
     def candidate_scores(
         self, own: Float[Tensor, "candidate size"], logits: Tensor, ids: Int[Tensor, "candidate"]

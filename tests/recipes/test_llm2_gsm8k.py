@@ -112,7 +112,7 @@ def test_the_verifier_has_learned_and_loads_for_its_policy(finished: tuple[Path,
     assert isinstance(verifier, TokenVerifier)
     assert verifier.layout == "separate"
     assert settings == {"alpha": 0.1, "beta": 0.25}
-    assert float(verifier.top.head.weight.abs().max()) > 0, "the head is as it was made: zero"
+    assert verifier.top.head.weight.any(), "the head is as it was made: zero"
     assert not (out / "training").exists()
 
 
