@@ -42,6 +42,7 @@ def grade(source: Path, /, *, out: Path, task: str | None = None, json: Json = F
     """
     from system2.store import Journal, located_rows, make_manifest, write_manifest
     from system2.tasks.answers import checker_versions
+    from system2.tasks.answers_pool import close
 
     check = _check(task)
     rows: list[Row] = []
@@ -54,9 +55,13 @@ def grade(source: Path, /, *, out: Path, task: str | None = None, json: Json = F
     with Journal(out, config) as journal:
         done, counts = len(journal), Counter(row["grade"] for row in journal)
         verdicts = progress(check.judge(asked[done:]), "grading", total=len(rows), done=done)
-        for row, verdict in zip(rows[done:], verdicts, strict=True):
-            journal.append({**row, "grade": verdict})
-            counts[verdict] += 1
+        try:
+            for row, verdict in zip(rows[done:], verdicts, strict=True):
+                journal.append({**row, "grade": verdict})
+                counts[verdict] += 1
+        except KeyboardInterrupt:
+            close()  # algebra that is under way is not waited for
+            raise
         write_manifest(out, manifest)
         journal.finish()
     right, wrong, unjudged = counts[True], counts[False], counts[None]

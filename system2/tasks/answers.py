@@ -19,7 +19,7 @@ from system2.tasks.answers_compare import are_equal_numbers, compare, undecided
 from system2.tasks.answers_extract import find_answer, find_marked, is_prose, leading_clause
 from system2.tasks.answers_latex import tidy
 from system2.tasks.answers_numbers import Number, read_plain
-from system2.tasks.answers_pool import ask_algebra
+from system2.tasks.answers_pool import ask_algebra, close
 from system2.tasks.answers_values import Formula, Group, Labelled, Opaque, Value, Words, read_answer
 
 __all__ = ["checker_versions", "extract_answer", "grade_answer", "grade_answers", "normal_form"]
@@ -107,6 +107,10 @@ def grade_answers(
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
+    except KeyboardInterrupt:  # what is being judged is not waited for
+        threads.shutdown(wait=False, cancel_futures=True)
+        close()
+        raise
     finally:
         threads.shutdown(cancel_futures=True)
 

@@ -25,6 +25,7 @@ _IMAGINARY = re.compile(r"(?<![a-zA-Z\\])i(?![a-zA-Z])")
 _INDEX = re.compile(r"_\{?i|i=")
 _DIGITS = 60
 _SAFE_DIGITS = 50
+_MOST_DIGITS = 1_000
 _NEGLIGIBLE = sympy.Rational(1, 10**40)  # what is zero evaluates to some 10**-190
 _POINTS = ((17, 10), (-23, 10), (31, 7), (5, 11), (-13, 17), (47, 9))
 _WHOLE_POINTS = ((5, 1), (3, 1), (7, 1), (2, 1), (4, 1), (6, 1))
@@ -131,7 +132,12 @@ def _agree_at(left: Any, right: Any, point: dict[Any, Any]) -> bool | None:
             return False
         if size < 10**_SAFE_DIGITS:
             return True
-        return int(left) == int(right) if left.is_integer and right.is_integer else True
+        if left.is_integer and right.is_integer:
+            return int(left) == int(right)
+        if size > 10**_MOST_DIGITS:
+            return None
+        digits = _DIGITS + len(str(int(size)))  # a difference of 1 is one however large they are
+        return bool(abs(left.evalf(digits) - right.evalf(digits)) < _NEGLIGIBLE)
     except (TypeError, ValueError, ArithmeticError, AttributeError):
         return None
 

@@ -78,6 +78,16 @@ def save_verifier(
     )
 
 
+def write_settings(folder: Path, settings: Mapping[str, Any], note: Mapping[str, Any]) -> None:
+    """Write the settings chosen for a verifier into its folder; `note` joins its manifest."""
+    described: dict[str, Any] = read_json(folder / "verifier.json")
+    described["settings"] = dict(settings)
+    described["manifest"] = {**described.get("manifest", {}), **note}
+    weights = folder / "model.safetensors"
+    content = json.dumps(described, indent=2).encode()
+    write_folder(folder, {"verifier.json": content, "model.safetensors": weights})
+
+
 def find_verifier(name: str) -> Path:
     """Return a verifier's folder: a path, or `tiny/NAME` for one shipped beside `tiny`.
 
