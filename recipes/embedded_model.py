@@ -31,23 +31,16 @@ from system2.train.words import word_vocabulary, write_word_tokenizer
 
 MAX_NUMBER, MAX_BARE_NUMBER = 300, 99
 MAX_TOKENS = 512
-NUM_COUNTDOWN = 3_000
+NUM_COUNTDOWN = 4_000
 """Fresh countdown problems beside each pass over the word problems."""
 SHAPES = {
-    "tiny": {"hidden_size": 64, "num_layers": 3, "num_heads": 2, "intermediate_size": 192},
+    "tiny": {"hidden_size": 128, "num_layers": 4, "num_heads": 4, "intermediate_size": 320},
     "tiny-amateur": {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "intermediate_size": 160},
 }
-EPOCHS = {"tiny": 16, "tiny-amateur": 2}
+EPOCHS = {"tiny": 9, "tiny-amateur": 2}
 """Passes over the word problems: until more no longer helps a model of this size."""
 NUM_CHECKS = 20
-"""Validations along the training; the last fifth of them shows whether it is saturated."""
-
-
-def training_problems(epochs: int) -> tuple[list[Problem], list[Problem]]:
-    """Return the fixed word problems, and countdown problems of the training split."""
-    words = list(find_task("word_problems").problems("train", 0))
-    countdown = find_task("countdown").problems("train", 0)
-    return words, list(islice(countdown, NUM_COUNTDOWN * epochs))
+"""Validations of the averaged weights; the last fifth of them shows whether it is saturated."""
 
 
 def make_tokenizer(folder: Path, problems: Sequence[Problem]) -> Tokenizer:
@@ -91,7 +84,9 @@ def accuracy(policy: LocalPolicy, problems: Sequence[Problem], *, samples: int =
 def train(name: str, rate: float, out: Path) -> None:
     """Train one model and write its checkpoint with the history of its validation."""
     torch.set_num_threads(1)
-    words, countdown = training_problems(EPOCHS[name])
+    epochs = EPOCHS[name]
+    words = list(find_task("word_problems").problems("train", 0))
+    countdown = list(islice(find_task("countdown").problems("train", 0), NUM_COUNTDOWN * epochs))
     tokenizer = make_tokenizer(out / "tokenizer", words + countdown)
     shape: dict[str, Any] = SHAPES[name]
     config = ModelConfig(
@@ -100,35 +95,28 @@ def train(name: str, rate: float, out: Path) -> None:
     model = LanguageModel(config)
     initialise(model, seed=0)
     number_features(model, tokenizer)
-    examples = sft_examples(tokenizer, words) * EPOCHS[name] + sft_examples(tokenizer, countdown)
+    examples = sft_examples(tokenizer, words) * epochs + sft_examples(tokenizer, countdown)
     batches, steps = example_batches(examples, tokenizer.pad, max_tokens=MAX_TOKENS, seed=0)
-    how = FitConfig(steps, rate, final_rate=0.03, hold=0.2, ema=0.999)
+    each = steps // NUM_CHECKS
+    how = FitConfig(steps, rate, final_rate=0.03, hold=0.2, ema=0.999, show_every=each)
     policy = LocalPolicy(model, tokenizer, max_rows=128)
     validation = list(islice(find_task("word_problems").problems("validation", 0), 1_000))
     history: list[dict[str, float]] = []
     started, work = time.process_time(), out / f"{name}.partial"
     for report in fit(model, batches, next_token_loss, how, folder=work):
-        if (report.step + 1) % 100 == 0:
-            print(f"{name} step {report.step + 1} loss {report.loss:.3f}", flush=True)
-        if (report.step + 1) % (steps // NUM_CHECKS) == 0:
-            right = accuracy(policy, validation[:500])
+        if (report.step + 1) % each == 0:
+            right = accuracy(policy, validation)
             history.append({"step": report.step + 1, "greedy": sum(right) / len(right)})
-            print(json.dumps(history[-1]), flush=True)
+            print(name, json.dumps(history[-1]), f"loss {report.loss:.3f}", flush=True)
+    core_minutes = (time.process_time() - started) / 60
+    at_16 = [share > 0 for share in accuracy(policy, validation, samples=16)]
     figures = {
         "validation_greedy": sum(accuracy(policy, validation)) / len(validation),
-        "validation_pass_at_16": sum(
-            share > 0 for share in accuracy(policy, validation[:500], samples=16)
-        ) / 500,
-    }  # fmt: skip
-    manifest = make_manifest(
-        "recipes/embedded_model.py", {"shape": shape, **asdict(how), "epochs": EPOCHS[name]}
-    )
-    record = {
-        **asdict(manifest),
-        "history": history,
-        "figures": figures,
-        "core_minutes": (time.process_time() - started) / 60,
+        "validation_pass_at_16": sum(at_16) / len(at_16),
     }
+    described = {"shape": shape, **asdict(how), "epochs": epochs}
+    manifest = asdict(make_manifest("recipes/embedded_model.py", described, seed=0))
+    record = {**manifest, "history": history, "figures": figures, "core_minutes": core_minutes}
     extra = {"manifest.json": json.dumps(record, indent=2).encode()}
     save_model(out / name, model, tokenizer.folder, dtype=torch.float16, extra=extra)
     forget_training(work)

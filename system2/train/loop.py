@@ -11,8 +11,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -49,7 +49,8 @@ class FitConfig:
     The rate rises linearly over `warmup` (share of steps), falls as a cosine to
     `final_rate` (share of `learning_rate`) and stays there for the last `hold` (share of
     steps). Gradients are clipped to the norm `clip`. `ema` is the decay of the averaged
-    weights that the model holds at the end (None: no averaging). `mixed_precision` is "no"
+    weights that the model holds at the end (None: no averaging), and every `show_every` steps
+    while that step's report is out, to be validated. `mixed_precision` is "no"
     or "bf16" (products in bfloat16, weights in their own type). `save_every_s` seconds
     between checkpoints. Raises: `UserError` on a value out of its range.
     """
@@ -63,6 +64,7 @@ class FitConfig:
     beta2: float = 0.98
     clip: float = 1.0
     ema: float | None = None
+    show_every: int | None = None
     mixed_precision: str = "no"
     save_every_s: float = 60.0
     seed: int = 0
@@ -78,6 +80,7 @@ class FitConfig:
             ("beta2", 0 < self.beta2 < 1, "between 0 and 1"),
             ("clip", self.clip > 0, "above 0"),
             ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1"),
+            ("show_every", self.show_every is None or self.show_every >= 1, "at least 1"),
             ("mixed_precision", self.mixed_precision in ("no", "bf16"), "no or bf16"),
         )
         for name, is_sound, wanted in ranges:
@@ -177,7 +180,8 @@ def fit(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         state.finish_step()
-        yield StepReport(step, mean, rate, norm, num_targets, time.monotonic() - started)
+        with state.shown_average():
+            yield StepReport(step, mean, rate, norm, num_targets, time.monotonic() - started)
         if time.monotonic() - saved > config.save_every_s or state.step == config.steps:
             keep()
             saved = time.monotonic()
@@ -236,6 +240,7 @@ class _State:
         about: object,
     ) -> None:
         self.trained, self.optimizer, self.ema = trained, optimizer, config.ema
+        self.show_every = config.show_every
         self.run: dict[str, Any] = {"config": asdict(config)}
         if about is not None:
             self.run["about"] = hashlib.blake2b(repr(about).encode(), digest_size=16).hexdigest()
@@ -251,6 +256,21 @@ class _State:
             decay = min(self.ema, (1 + self.step) / (10 + self.step))
             move = cast(Callable[..., None], get_ema_multi_avg_fn(decay))
             move(self.average, [p.detach() for _, p in self.trained], self.step)
+
+    @contextmanager
+    def shown_average(self) -> Generator[None]:
+        """At every so many steps, put the averaged weights into the model, then its own again."""
+        if not self.average or not self.show_every or self.step % self.show_every:
+            yield
+            return
+        own = [p.detach().clone() for _, p in self.trained]
+        self.use_average()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for (_, parameter), tensor in zip(self.trained, own, strict=True):
+                    _ = parameter.copy_(tensor)
 
     @torch.no_grad()
     def use_average(self) -> None:

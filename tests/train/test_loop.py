@@ -160,6 +160,24 @@ def test_training_lowers_the_loss_and_the_average_is_what_stays(make_model: Make
     assert not are_equal(weights_of(plain), weights_of(averaged))
 
 
+def test_the_average_is_shown_every_so_often_and_training_does_not_notice(
+    make_model: MakeModel,
+) -> None:
+    undisturbed, shown = make_model(0), make_model(0)
+    reports = trained(undisturbed, CONFIG)
+    batches = batches_of(texts())
+    seen: dict[int, list[Tensor]] = {}
+    again: list[StepReport] = []
+    for report in fit(shown, batches, next_token_loss, replace(CONFIG, show_every=4)):
+        again.append(report)
+        seen[report.step + 1] = [w.clone() for w in weights_of(shown)]
+    assert without_time(again) == without_time(reports)
+    assert are_equal(seen[8], weights_of(shown)), "the last average is what the model holds"
+    assert are_equal(weights_of(shown), weights_of(undisturbed))
+    for raw, average in ((3, 4), (7, 8)):
+        assert not are_equal(seen[raw], seen[average])
+
+
 def test_only_what_asks_for_gradients_is_trained(make_model: MakeModel) -> None:
     model = make_model(0)
     for name, parameter in model.named_parameters():
