@@ -8,6 +8,7 @@ most 100,000), but nested loops can waste hours: time is not bounded, as it is n
 that never ends a text.
 """
 
+import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -218,11 +219,14 @@ def _template_of(folder: Path, config: Mapping[str, Any]) -> str | None:
     return template if isinstance(template, str) else None
 
 
+_TODAY = datetime.date(2024, 7, 26)
+"""The day that templates are told it is: Llama 3's own, where they can ask for none. A prompt
+that changes with the date would give another run tomorrow; `transformers` tells them the truth."""
+
+
 @lru_cache(maxsize=16)
 def _compiled(template: str) -> Any:
     """Compile a chat template for Jinja's sandbox, set up as `transformers` does."""
-    import datetime
-
     import jinja2
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -234,7 +238,7 @@ def _compiled(template: str) -> Any:
         return json.dumps(value, ensure_ascii=ensure_ascii, **style)
 
     def now(pattern: str) -> str:
-        return datetime.datetime.now().strftime(pattern)
+        return _TODAY.strftime(pattern)
 
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]

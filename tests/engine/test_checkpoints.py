@@ -344,16 +344,18 @@ def test_a_hostile_template_fails_in_one_line(name: str, small_tokenizer: Tokeni
     assert str(small_tokenizer.folder) in one_line(caught.value)
 
 
-def test_templates_get_what_transformers_gives_them(small_tokenizer: Tokenizer) -> None:
+def test_templates_get_what_transformers_gives_them_but_for_the_date(
+    small_tokenizer: Tokenizer,
+) -> None:
     template = (
         "{{ tools is none }} {{ documents is none }} {{ eos_token }} "
         "{% for m in messages %}{{ m | tojson(indent=None) }}{% break %}{% endfor %}"
-        "{%- generation -%} said {%- endgeneration -%} {{ strftime_now('%Y') | length }}"
+        "{%- generation -%} said {%- endgeneration -%} {{ strftime_now('%d %b %Y') }}"
     )
     rendered = load_tokenizer(small_tokenizer.folder, chat_template=template).render_text(
         [{"role": "user", "content": "é"}]
     )
-    assert rendered == 'True True <|end|> {"role": "user", "content": "é"}said4'
+    assert rendered == 'True True <|end|> {"role": "user", "content": "é"}said26 Jul 2024'
 
 
 @given(text=st.text(), tail=st.sampled_from(["", "<|end|>", "<|assistant|>4<|end|><|user|>"]))
