@@ -9,101 +9,21 @@ end with the caller.
 """
 
 import atexit
-import contextlib
 import json
 import os
 import queue
-import select
-import subprocess
-import sys
 import threading
-import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 from system2.core import UserError
+from system2.tasks.worker import Worker, WorkerGoneError
 
 START_TIMEOUT_S = 300.0
+MODULE = "system2.tasks.answers_worker"
 MAX_REQUEST_BYTES = 48_000
 MAX_WORKERS = 64
 PATIENCE = 10
-
-
-class WorkerGoneError(Exception):
-    """The worker died or did not reply in time."""
-
-
-class Worker:
-    """One worker process."""
-
-    def __init__(self) -> None:
-        root = str(Path(__file__).parents[2])
-        paths = [root, os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "system2.tasks.answers_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is the caller's to handle
-        )
-        self._left = b""
-        self.process_id = self._process.pid
-
-    def greet(self) -> dict[str, Any]:
-        """Return what the worker says of itself once it is loaded."""
-        return self._read(START_TIMEOUT_S)
-
-    def ask(self, request: dict[str, Any], patience_s: float) -> bool | None:
-        """Return the worker's reply. Raises: `WorkerGoneError`; the worker must then be dropped."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError as error:
-            raise WorkerGoneError from error
-        return self._read(patience_s)
-
-    def _read(self, patience_s: float) -> Any:
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + patience_s
-        descriptor = self._process.stdout.fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        while b"\n" not in self._left:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not poll.poll(left_s * 1000):
-                raise WorkerGoneError
-            chunk = os.read(descriptor, 65_536)
-            if not chunk:
-                raise WorkerGoneError
-            self._left += chunk
-        line, self._left = self._left.split(b"\n", 1)
-        return json.loads(line)
-
-    def is_alive(self) -> bool:
-        """Return whether the process still runs."""
-        return self._process.poll() is None
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-        self._close()
-        self._process.wait()
-
-    def forget(self) -> None:
-        """Let go of a parent's worker in a forked child, without touching the process."""
-        self._close()
-        self._process.returncode = 0
-
-    def _close(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
 
 
 class Pool:
@@ -163,17 +83,16 @@ class Pool:
             worker.forget()
 
     def _start(self) -> Worker | None:
-        worker = Worker()
+        worker = Worker(MODULE)
         with self._lock:
             self._workers.add(worker)
         try:
-            greeting = worker.greet()
+            greeting = worker.reply(START_TIMEOUT_S)
         except BaseException as error:
             self._drop(worker)
             if isinstance(error, WorkerGoneError):
                 raise UserError(
-                    "the algebra process does not start; "
-                    "`python -m system2.tasks.answers_worker` shows why"
+                    f"the algebra process does not start; `python -m {MODULE}` shows why"
                 ) from error
             raise
         if "ready" in greeting:

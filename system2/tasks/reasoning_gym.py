@@ -10,12 +10,9 @@ import atexit
 import json
 import os
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from system2.core import Problem, Split, Task, UserError
@@ -23,8 +20,12 @@ from system2.tasks import countdown
 from system2.tasks.data_files import problem_id
 from system2.tasks.splits import draw_split
 from system2.tasks.statements import final_statement
+from system2.tasks.worker import Worker, WorkerGoneError
 
 PREFIX = "reasoning_gym/"
+PATIENCE_S = 600.0
+"""How long a reply may take by the clock; the worker's own limits are of processor time."""
+_MODULE = "system2.tasks.reasoning_gym_worker"
 
 
 def reasoning_gym_task(dataset_name: str, **config: Any) -> Task:
@@ -51,7 +52,7 @@ def reasoning_gym_task(dataset_name: str, **config: Any) -> Task:
 
 
 def _made(dataset_name: str, config: str, seed: int) -> Problem:
-    reply = _worker.ask(name=dataset_name, config=config, seed=seed)
+    reply = _gym.ask(name=dataset_name, config=config, seed=seed)
     item = reply.get("result")
     if item is None:
         raise UserError(f"{PREFIX}{dataset_name}: {reply['error']}")
@@ -75,7 +76,7 @@ def grade(problem: Problem, text: str) -> bool | None:
     if dataset in ("countdown", "puzzle24"):
         target = item["target"] if dataset == "countdown" else 24
         return countdown.check(item["numbers"], target, text, all_numbers=True)
-    reply = _worker.ask(
+    reply = _gym.ask(
         name=dataset,
         config=problem.metadata["config"],
         seed=problem.metadata["item_seed"],
@@ -95,75 +96,46 @@ def _stated(text: str) -> str:
     return text.strip() if stated is None else stated
 
 
-class _Worker:
+class _Gym:
     """The worker process, started at the first request and again after it died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._worker: Worker | None = None
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Return {"result": ..} or {"error": ..}; a request that ends the worker is an error."""
         with self._lock:
+            if self._worker is None or not self._worker.is_alive():
+                self._worker = Worker(_MODULE, {"PYTHONHASHSEED": "0"})
             try:
-                reply = self._conversed(json.dumps(request))
-            except BaseException:  # the reply that is now on its way would answer the next request
+                return self._worker.ask(request, PATIENCE_S)
+            except BaseException as error:  # a late reply would answer the next request
                 self.stop()
+                if isinstance(error, WorkerGoneError):
+                    return {"error": "the worker ran over its limit of time or memory"}
                 raise
-            if reply.endswith("\n"):
-                return json.loads(reply)
-            self.stop()
-            return {"error": "the worker ran over its limit of time or memory"}
-
-    def _conversed(self, request: str) -> str:
-        """Send a line and return the line that answers it, "" where the worker died."""
-        if self._process is None or self._process.poll() is not None:
-            self._process = _started()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(request + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return ""
-        return self._process.stdout.readline()
 
     def stop(self) -> None:
         """End the process, if there is one."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
 
     def forget(self) -> None:
         """Let go of a parent's process in a forked child, without touching it."""
-        if self._process is not None:
-            self._process.returncode = 0
+        if self._worker is not None:
+            self._worker.forget()
 
 
-def _started() -> subprocess.Popen[str]:
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    added = {"PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return subprocess.Popen(
-        [sys.executable, "-m", "system2.tasks.reasoning_gym_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | added,
-        start_new_session=True,  # Ctrl-C is the caller's to handle
-    )
-
-
-_worker = _Worker()
+_gym = _Gym()
 
 
 def _after_fork() -> None:
-    global _worker
-    _worker.forget()
-    _worker = _Worker()
+    global _gym
+    _gym.forget()
+    _gym = _Gym()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(lambda: _worker.stop())
+atexit.register(lambda: _gym.stop())
