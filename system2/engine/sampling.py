@@ -33,7 +33,7 @@ def plausible(logits: Float[Tensor, "batch vocab"], alpha: float) -> Bool[Tensor
 
     alpha in [0, 1]; 1 leaves the most probable token (and its exact ties), 0 leaves all.
     """
-    top = logits.max(dim=-1, keepdim=True).values
+    top = logits.amax(dim=-1, keepdim=True)
     if alpha == 0:
         return torch.ones_like(logits, dtype=torch.bool)
     return logits >= top + float(np.log(alpha))
@@ -74,15 +74,15 @@ def choose(
     is_greedy = temperature == 0
     scaled = logits.float() / torch.where(is_greedy, 1.0, temperature)[:, None]
     logprobs = scaled.log_softmax(dim=-1)
-    best = logits.argmax(dim=-1)
-    if bool(is_greedy.all()):
-        return best, logprobs.gather(1, best[:, None])[:, 0]
-    is_possible = logprobs > -torch.inf
-    # clamped, since exp takes ten times as long where it underflows
-    cumulative = (logprobs.double().clamp(min=-700).exp() * is_possible).cumsum(dim=-1)
-    target = uniform.double()[:, None] * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, target, right=True)[:, 0]
-    # rounding at the very end of the distribution may pass it: stay on the last possible token
-    last = is_possible.long().cumsum(dim=-1).argmax(dim=-1)
-    tokens = torch.where(is_greedy, best, torch.minimum(drawn, last))
+    tokens = logits.argmax(dim=-1)
+    if not bool(is_greedy.all()):
+        # exp of a tensor takes five times as long as a softmax of one, and more if it underflows
+        weights = logprobs.clamp(min=-80).softmax(dim=-1)
+        cumulative = weights.double().cumsum(dim=-1)
+        target = uniform.double()[:, None] * cumulative[:, -1:]
+        drawn = torch.searchsorted(cumulative, target, right=True)[:, 0]
+        drawn = drawn.clamp(max=logits.shape[-1] - 1)
+        # the clamp and rounding leave impossible tokens some 1e-35: never take one
+        is_possible = logprobs.gather(1, drawn[:, None])[:, 0] > -torch.inf
+        tokens = torch.where(is_possible & ~is_greedy, drawn, tokens)
     return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
