@@ -31,13 +31,13 @@ from system2.train.words import word_vocabulary, write_word_tokenizer
 
 MAX_NUMBER, MAX_BARE_NUMBER = 300, 99
 MAX_TOKENS = 512
-NUM_COUNTDOWN = 4_000
+NUM_COUNTDOWN = 3_000
 """Fresh countdown problems beside each pass over the word problems."""
 SHAPES = {
     "tiny": {"hidden_size": 128, "num_layers": 4, "num_heads": 4, "intermediate_size": 320},
     "tiny-amateur": {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "intermediate_size": 160},
 }
-EPOCHS = {"tiny": 9, "tiny-amateur": 2}
+EPOCHS = {"tiny": 7, "tiny-amateur": 2}
 """Passes over the word problems: until more no longer helps a model of this size."""
 NUM_CHECKS = 20
 """Validations of the averaged weights; the last fifth of them shows whether it is saturated."""
@@ -90,7 +90,7 @@ def train(name: str, rate: float, out: Path) -> None:
     tokenizer = make_tokenizer(out / "tokenizer", words + countdown)
     shape: dict[str, Any] = SHAPES[name]
     config = ModelConfig(
-        vocab_size=tokenizer.vocab_size, num_kv_heads=1, head_dim=32, max_positions=512, **shape
+        vocab_size=tokenizer.vocab_size, num_kv_heads=2, head_dim=32, max_positions=512, **shape
     )
     model = LanguageModel(config)
     initialise(model, seed=0)
@@ -98,7 +98,7 @@ def train(name: str, rate: float, out: Path) -> None:
     examples = sft_examples(tokenizer, words) * epochs + sft_examples(tokenizer, countdown)
     batches, steps = example_batches(examples, tokenizer.pad, max_tokens=MAX_TOKENS, seed=0)
     each = steps // NUM_CHECKS
-    how = FitConfig(steps, rate, final_rate=0.03, hold=0.2, ema=0.999, show_every=each)
+    how = FitConfig(steps, rate, final_rate=0.1, hold=0.2, ema=0.999, show_every=each)
     policy = LocalPolicy(model, tokenizer, max_rows=128)
     validation = list(islice(find_task("word_problems").problems("validation", 0), 1_000))
     history: list[dict[str, float]] = []
