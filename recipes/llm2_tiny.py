@@ -19,10 +19,11 @@ import torch
 
 from system2.core import Problem
 from system2.engine.local import load_policy
+from system2.engine.weights import find_checkpoint
 from system2.evaluate import compare
 from system2.evaluate.choose import choose_settings
 from system2.jobs import do_all
-from system2.store import make_manifest, read_jsonl, write_jsonl
+from system2.store import hash_files, make_manifest, read_jsonl, write_jsonl
 from system2.synthesise.pairs import read_pairs
 from system2.synthesise.token_quality import ExploreConfig, explore
 from system2.tasks import find_task
@@ -67,7 +68,9 @@ def explore_all(out: Path, n: int, processes: int) -> None:
     problems = problems_of("train", n)
     chunks = [problems[i : i + 64] for i in range(0, len(problems), 64)]
     on_job, path = partial(told, "explore"), out / "explored.jsonl"
-    done = do_all(path, asdict(EXPLORE), explored, chunks, processes=processes, on_job=on_job)
+    weights = hash_files([find_checkpoint("tiny") / "model.safetensors"])
+    config = {**asdict(EXPLORE), "n": n, "weights": weights}
+    done = do_all(path, config, explored, chunks, processes=processes, on_job=on_job)
     manifest = make_manifest("recipes/llm2_tiny.py explore", asdict(EXPLORE), seed=EXPLORE.seed)
     write_jsonl(out / "pairs.jsonl", [row for chunk in done for row in chunk["rows"]], manifest)
     core_minutes = sum(chunk["core_s"] for chunk in done) / 60

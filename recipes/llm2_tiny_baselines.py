@@ -19,10 +19,10 @@ import torch
 from system2.core import Problem
 from system2.engine.local import load_policy
 from system2.engine.tokenizer import read_json
-from system2.engine.weights import save_model
+from system2.engine.weights import find_checkpoint, save_model
 from system2.evaluate.solve import SolveConfig, solve
 from system2.jobs import do_all
-from system2.store import make_manifest
+from system2.store import hash_files, make_manifest
 from system2.tasks import find_task
 from system2.train.loop import FitConfig, fit, forget_training
 from system2.train.losses import next_token_loss
@@ -47,8 +47,10 @@ def attempted(problems: Sequence[Problem]) -> dict[str, Any]:
 def train_outcome(out: Path, problems: list[Problem], processes: int) -> None:
     """Sample attempts at the problems, and learn their outcomes."""
     chunks = [problems[i : i + 64] for i in range(0, len(problems), 64)]
+    weights = hash_files([find_checkpoint("tiny") / "model.safetensors"])
+    config = {**asdict(ATTEMPTS), "n": len(problems), "weights": weights}
     done = do_all(
-        out / "attempts.jsonl", asdict(ATTEMPTS), attempted, chunks, processes=processes,
+        out / "attempts.jsonl", config, attempted, chunks, processes=processes,
         on_job=lambda done, of: print(f"attempts: {done} of {of}", flush=True),
     )  # fmt: skip
     torch.set_num_threads(1)

@@ -25,11 +25,13 @@ def do_all(
 ) -> list[Row]:
     """Return what `do` makes of each job, in order, keeping it in a JSONL file as it is made.
 
-    Started again with the same `config` (it must say all that the results depend on), it goes
-    on where it was; the whole file lies at `path` once every job is done, and asked for again
-    it is read. With several processes `do` and the jobs are sent to them, so `do` is a
-    function of a module. `on_job` is told how many jobs are done, of how many.
+    Started again with as many jobs and the same `config` (the two must say all that the results
+    depend on, the weights too), it goes on where it was; the whole file lies at `path` once
+    every job is done, and asked for again it is read. With several processes `do` and the jobs
+    are sent to them, so `do` is a function of a module. `on_job` is told how many jobs are
+    done, of how many.
     """
+    config = {"jobs": len(jobs), **config}
     first = journal_key(config)
     if path.exists() and (rows := list(read_jsonl(path)))[:1] == [first]:
         return rows[1:]

@@ -43,7 +43,8 @@ def test_what_is_done_is_read_and_only_for_the_same_config(tmp_path: Path) -> No
     path = tmp_path / "rows.jsonl"
     first = do_all(path, {"a": 1}, squared, [1, 2])
     assert do_all(path, {"a": 1}, failing, [3, 3]) == first, "done again"
-    assert [row["number"] for row in do_all(path, {"a": 2}, squared, [5])] == [5]
+    assert [row["number"] for row in do_all(path, {"a": 1}, squared, [1, 2, 3])] == [1, 2, 3]
+    assert [row["number"] for row in do_all(path, {"a": 2}, squared, [4, 5, 6])] == [4, 5, 6]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -76,7 +76,8 @@ def choose(
     logprobs = scaled.log_softmax(dim=-1)
     tokens = logits.argmax(dim=-1)
     if not bool(is_greedy.all()):
-        # exp of a tensor takes five times as long as a softmax of one, and more if it underflows
+        # clamped, since exp takes ten times as long where it underflows; few large temporaries,
+        # since fresh pages cost a CPU more than the arithmetic on them
         weights = logprobs.clamp(min=-80).softmax(dim=-1)
         cumulative = weights.double().cumsum(dim=-1)
         target = uniform.double()[:, None] * cumulative[:, -1:]

@@ -301,8 +301,9 @@ class _State:
             return
         meta = read_json(source / "state.json")
         step = meta.pop("step", None)
-        if isinstance(meta.get("config"), dict):  # how often it was kept makes no other run
-            meta["config"]["save_every_s"] = self.run["config"]["save_every_s"]
+        if isinstance(meta.get("config"), dict):  # how often it was kept or shown is no matter
+            for name in ("save_every_s", "show_every"):
+                meta["config"][name] = self.run["config"][name]
         if meta != self.run or not isinstance(step, int):
             raise UserError(
                 f"{source} belongs to a run with other settings or other data; remove it, or "

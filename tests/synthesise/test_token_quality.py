@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -51,11 +52,8 @@ def drawn_naively(policy: LocalPolicy, prefix: Tokens, seed: int, i: int, limit:
     """Draw one continuation by inverting the distribution, without cache or batch."""
     tokens, stream = list(prefix), uniforms(seed, 0, i, limit)
     for uniform in stream:
-        total = 0.0
-        for token, p in enumerate(distribution(policy.model, tuple(tokens))):  # noqa: B007
-            total += p
-            if total > uniform:
-                break
+        totals = list(accumulate(distribution(policy.model, tuple(tokens))))
+        token = next((v for v, total in enumerate(totals) if total > uniform), len(totals) - 1)
         tokens.append(token)
         if token in policy.tokenizer.eos:
             break
