@@ -68,10 +68,10 @@ class Difficulty:
     min_steps: int = 2
     max_steps: int = 6
     step_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
-    max_number: int = 200
-    max_quantity: int = 40
-    max_factor: int = 9
-    max_price: int = 10
+    max_number: int = 100
+    max_quantity: int = 30
+    max_factor: int = 6
+    max_price: int = 8
     distractor_rate: float = 0.3
 
     def __post_init__(self) -> None:

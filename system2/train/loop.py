@@ -48,7 +48,7 @@ class FitConfig:
 
     The rate rises linearly over `warmup` (share of steps), falls as a cosine to
     `final_rate` (share of `learning_rate`) and stays there for the last `hold` (share of
-    steps). Gradients are clipped to the norm `clip`. `ema` is the decay of the averaged
+    steps). With `stop`, training ends after so many steps, on the rate's way down. Gradients are clipped to the norm `clip`. `ema` is the decay of the averaged
     weights that the model holds at the end (None: no averaging), and every `show_every` steps
     while that step's report is out, to be validated. `mixed_precision` is "no"
     or "bf16" (products in bfloat16, weights in their own type). `save_every_s` seconds
@@ -60,6 +60,7 @@ class FitConfig:
     warmup: float = 0.05
     final_rate: float = 0.05
     hold: float = 0.0
+    stop: int | None = None
     weight_decay: float = 0.1
     beta2: float = 0.98
     clip: float = 1.0
@@ -76,6 +77,7 @@ class FitConfig:
             ("warmup", 0 <= self.warmup <= 1, "in [0, 1]"),
             ("final_rate", 0 <= self.final_rate <= 1, "in [0, 1]"),
             ("hold", 0 <= self.hold <= 1, "in [0, 1]"),
+            ("stop", self.stop is None or 0 < self.stop <= self.steps, f"in 1..{self.steps}"),
             ("weight_decay", 0 <= self.weight_decay <= 1, "in [0, 1]"),
             ("beta2", 0 < self.beta2 < 1, "between 0 and 1"),
             ("clip", self.clip > 0, "above 0"),
@@ -160,7 +162,8 @@ def fit(
             state.save(folder)
 
     started = saved = time.monotonic()
-    while state.step < config.steps:
+    end = config.stop or config.steps
+    while state.step < end:
         step, rate = state.step, rate_at(state.step, config)
         _ = torch.manual_seed(derive_seed("fit", config.seed, step))
         mean, num_targets = _backward(objective, batches(step), trained[0][1].device, accelerator)
@@ -182,7 +185,7 @@ def fit(
         state.finish_step()
         with state.shown_average():
             yield StepReport(step, mean, rate, norm, num_targets, time.monotonic() - started)
-        if time.monotonic() - saved > config.save_every_s or state.step == config.steps:
+        if time.monotonic() - saved > config.save_every_s or state.step == end:
             keep()
             saved = time.monotonic()
     state.use_average()

@@ -102,6 +102,8 @@ def test_the_rate_at_chosen_steps() -> None:
         {"learning_rate": math.nan},
         {"learning_rate": 1e30},
         {"warmup": -0.1},
+        {"stop": 0},
+        {"stop": CONFIG.steps + 1},
         {"beta2": 1.0},
         {"clip": 0.0},
         {"ema": 1.0},
@@ -176,6 +178,16 @@ def test_the_average_is_shown_every_so_often_and_training_does_not_notice(
     assert are_equal(weights_of(shown), weights_of(undisturbed))
     for raw, average in ((3, 4), (7, 8)):
         assert not are_equal(seen[raw], seen[average])
+
+
+def test_an_early_stop_is_the_longer_run_until_there(make_model: MakeModel) -> None:
+    longer, stopped = make_model(0), make_model(0)
+    at_4: list[Tensor] = []
+    for report in fit(longer, batches_of(texts()), next_token_loss, replace(CONFIG, show_every=4)):
+        if report.step + 1 == 4:
+            at_4 = weights_of(longer)
+    assert [r.step for r in trained(stopped, replace(CONFIG, stop=4))] == [0, 1, 2, 3]
+    assert are_equal(weights_of(stopped), at_4)
 
 
 def test_only_what_asks_for_gradients_is_trained(make_model: MakeModel) -> None:
