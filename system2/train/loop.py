@@ -48,11 +48,12 @@ class FitConfig:
 
     The rate rises linearly over `warmup` (share of steps), falls as a cosine to
     `final_rate` (share of `learning_rate`) and stays there for the last `hold` (share of
-    steps). With `stop`, training ends after so many steps, on the rate's way down. Gradients are clipped to the norm `clip`. `ema` is the decay of the averaged
-    weights that the model holds at the end (None: no averaging), and every `show_every` steps
-    while that step's report is out, to be validated. `mixed_precision` is "no"
-    or "bf16" (products in bfloat16, weights in their own type). `save_every_s` seconds
-    between checkpoints. Raises: `UserError` on a value out of its range.
+    steps). With `stop`, training ends after so many steps, on the rate's way down.
+    Gradients are clipped to the norm `clip`. `ema` is the decay of the averaged weights
+    that the model holds at the end (None: no averaging), and every `show_every` steps while
+    that step's report is out, to be validated. `mixed_precision` is "no" or "bf16" (products
+    in bfloat16, weights in their own type). `save_every_s` seconds between checkpoints.
+    Raises: `UserError` on a value out of its range.
     """
 
     steps: int
