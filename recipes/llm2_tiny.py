@@ -33,9 +33,9 @@ from system2.verify.folders import save_verifier, write_settings
 
 TASK, MAX_TOKENS = find_task("word_problems"), 100
 EXPLORE = ExploreConfig(
-    alpha=0.02, max_positions=4, max_tokens=MAX_TOKENS, measures_reference=True
+    alpha=0.02, max_positions=6, max_tokens=MAX_TOKENS, measures_reference=True
 )  # fmt: skip
-SMALL = {"max_tokens": 1024, "micro_batches": 1}
+SMALL = {"max_tokens": 512, "micro_batches": 1}
 FITS = {
     "separate": VerifierFit("separate", learning_rate=3e-4, **SMALL),
     "shared": VerifierFit("shared", 1, learning_rate=1e-3, **SMALL),
