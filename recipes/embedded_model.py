@@ -1,7 +1,7 @@
 """Train the embedded model `tiny` and its amateur from nothing, on a CPU.
 
 The setting mirrors GSM8K: a FIXED set of 7,473 word problems, learned with countdown beside it for
-arithmetic, and stopped early, before it remembers them. Writes the two checkpoint folders with a
+arithmetic, and stopped early. Writes the two checkpoint folders with a
 manifest; goes on where it was killed. Run: python recipes/embedded_model.py --out FOLDER
 """
 
@@ -40,9 +40,8 @@ SHAPES = {
 EPOCHS = {"tiny": 10, "tiny-amateur": 2}
 """Passes over the word problems that the fall of the rate is planned for."""
 STOPS = {"tiny": 13_920}
-"""Steps after which training stops early: 64% of the plan. On validation problems greedy is then
-.63 and pass@16 .87, and hardly better on training problems; the falling rate would go on to
-remember the problems and close that room (docs/log.md)."""
+"""Steps after which training stops early: 64% of the plan, chosen on validation problems, where
+greedy is then .63 and pass@16 .86 (docs/decisions/0005-stopped-early.md)."""
 NUM_CHECKS = 12
 """Validations of the averaged weights."""
 
