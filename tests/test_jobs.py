@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from system2.jobs import do_all
 
 def squared(number: int) -> dict[str, Any]:
     return {"number": number, "square": number * number, "process": os.getpid()}
+
+
+def lasting(folder: str) -> dict[str, Any]:
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(600)
+    return {}
 
 
 def failing(number: int) -> dict[str, Any]:
@@ -76,3 +83,42 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert killed.returncode == -signal.SIGKILL
     done = subprocess.run([*command, "again"], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["0 killed", "1 killed", "2 again", "3 again"]
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{process}/stat")
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path, how: signal.Signals) -> None:
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from system2.jobs import do_all
+        from test_jobs import lasting
+        if __name__ == "__main__":
+            folder = {str(tmp_path)!r}
+            do_all(Path(folder, "rows.jsonl"), {{}}, lasting, [folder, folder], processes=2)
+    """
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(script))
+
+    def started() -> list[int]:
+        return [int(entry.name) for entry in tmp_path.iterdir() if entry.name.isdigit()]
+
+    with subprocess.Popen([sys.executable, str(path)]) as run:
+        until = time.monotonic() + 60
+        while len(started()) < 2:
+            assert time.monotonic() < until, "the processes did not start"
+            time.sleep(0.05)
+        run.send_signal(how)
+    until = time.monotonic() + 20
+    while any(map(is_alive, started())):
+        assert time.monotonic() < until, "a process outlived the one that started it"
+        time.sleep(0.05)
