@@ -103,7 +103,7 @@ def train(name: str, rate: float, out: Path) -> None:
     stop = STOPS.get(name, steps)
     each = stop // NUM_CHECKS
     how = FitConfig(steps, rate, final_rate=0.03, hold=0.2, stop=stop, ema=0.999, show_every=each)
-    policy = LocalPolicy(model, tokenizer, max_rows=128)
+    policy = LocalPolicy(model, tokenizer, max_rows=512)
     validation = list(islice(find_task("word_problems").problems("validation", 0), 1_000))
     history: list[dict[str, float]] = []
     started, work = time.process_time(), out / f"{name}.partial"

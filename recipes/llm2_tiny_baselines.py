@@ -40,7 +40,7 @@ RATE = 1e-3
 def attempted(problems: Sequence[Problem]) -> dict[str, Any]:
     """Attempt problems in a process of its own."""
     torch.set_num_threads(1)
-    policy = load_policy("tiny", max_rows=128)
+    policy = load_policy("tiny", max_rows=512)
     return {"rows": list(solve(policy, TASK, problems, ATTEMPTS))}
 
 

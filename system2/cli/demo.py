@@ -126,7 +126,7 @@ def _live_verifier(out: Path, seed: int) -> dict[str, Any]:
     from system2.train.token_verifier import VerifierFit, fit_token_verifier
     from system2.verify.folders import save_verifier
 
-    policy = load_policy("tiny", max_rows=128)
+    policy = load_policy("tiny", max_rows=512)
     task = find_task(TASK)
     drawn = list(islice(task.problems("train", seed), LIVE_PROBLEMS))
     config = ExploreConfig(max_tokens=MAX_TOKENS, max_positions=4, seed=seed)

@@ -66,7 +66,10 @@ class Window:
 
 @dataclass(slots=True)
 class LayerCache:
-    """Keys and values of one layer: each row's own, and the prompts'."""
+    """Keys and values of one layer: each row's own, and the prompts'.
+
+    `key` and `value` may have room for more rows than there are.
+    """
 
     key: Float[Tensor, "row kv slot dim"]
     value: Float[Tensor, "row kv slot dim"]
@@ -82,13 +85,13 @@ class LayerCache:
         """Store the new keys and values; return all that the window's mask runs over."""
         assert window.slots is not None, "a cache needs a window with slots"
         num_keys = key.shape[1] if window.mask is None else window.mask.shape[-1]
-        rows = window.rows
-        own = torch.arange(window.slots.shape[0], device=key.device) if rows is None else rows
+        count, rows = window.slots.shape[0], window.rows
+        own = torch.arange(count, device=key.device) if rows is None else rows
         self.key[own[:, None], :, window.slots] = key
         self.value[own[:, None], :, window.slots] = value
-        keys, values = self.key[:, :, :num_keys], self.value[:, :, :num_keys]
         if rows is None:
-            return keys, values
+            return self.key[:count, :, :num_keys], self.value[:count, :, :num_keys]
+        keys, values = self.key[:, :, :num_keys], self.value[:, :, :num_keys]
         return keys.index_select(0, rows), values.index_select(0, rows)
 
 
@@ -97,7 +100,8 @@ class Cache:
 
     The layers may belong to several models (a policy's, then its verifier's): rows are
     taken, joined and accepted for all of them at once. `shapes[l]` is layer l's number of
-    key heads and their size.
+    key heads and their size. There is room for twice the rows where rows were added, so that
+    adding a few copies those alone.
     """
 
     def __init__(
@@ -109,6 +113,8 @@ class Cache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        self.num_rows = rows
+
         def empty(rows: int, heads: int, slots: int, dim: int) -> Tensor:
             return torch.zeros(rows, heads, slots, dim, dtype=dtype, device=device)
 
@@ -123,27 +129,34 @@ class Cache:
         ]
 
     @property
-    def num_rows(self) -> int:
-        """How many rows it holds."""
-        return self.layers[0].key.shape[0]
-
-    @property
     def num_slots(self) -> int:
         """How many positions of its own each row has room for."""
         return self.layers[0].key.shape[2]
 
     def fan_out(self, rows: int) -> None:
         """Make what the rows hold the prompts, and give it `rows` new, empty rows."""
+        self.num_rows = rows
         for layer in self.layers:
             layer.prompt_key, layer.prompt_value = layer.key, layer.value
             layer.key = layer.key[:1, :, :0].new_zeros(rows, *layer.key[0, :, :0].shape)
             layer.value = layer.key.clone()
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
-        """Keep the given rows, in that order."""
+        """Keep the given rows, in that order, a row as often as it is named.
+
+        What stays in its place costs nothing.
+        """
+        self.num_rows, room = rows.shape[0], self.layers[0].key.shape[0]
+        places = torch.arange(self.num_rows, device=rows.device)
+        moved = (rows != places).nonzero()[:, 0]
+        sources = rows[moved]
         for layer in self.layers:
-            layer.key = layer.key.index_select(0, rows)
-            layer.value = layer.value.index_select(0, rows)
+            if self.num_rows > room:
+                layer.key = _taller(layer.key, 2 * self.num_rows)
+                layer.value = _taller(layer.value, 2 * self.num_rows)
+            if moved.shape[0]:
+                layer.key[moved] = layer.key[sources]
+                layer.value[moved] = layer.value[sources]
 
     def take_prompts(self, prompts: Int[Tensor, "prompt"]) -> None:
         """Keep the given prompts, in that order."""
@@ -160,9 +173,13 @@ class Cache:
 
     def join(self, other: "Cache") -> None:
         """Append another cache's prompts and rows."""
+        own, others = self.num_rows, other.num_rows
+        self.num_rows = own + others
         for mine, theirs in zip(self.layers, other.layers, strict=True):
             for name in ("key", "value", "prompt_key", "prompt_value"):
                 first, second = getattr(mine, name), getattr(theirs, name)
+                if not name.startswith("prompt"):
+                    first, second = first[:own], second[:others]
                 slots = max(first.shape[2], second.shape[2])
                 setattr(mine, name, torch.cat((_widened(first, slots), _widened(second, slots))))
 
@@ -182,3 +199,8 @@ def _widened(x: Float[Tensor, "row kv slot dim"], slots: int) -> Float[Tensor, "
     """Return x with room for `slots` slots."""
     extra = slots - x.shape[2]
     return functional.pad(x, (0, 0, 0, extra)) if extra > 0 else x
+
+
+def _taller(x: Float[Tensor, "row kv slot dim"], rows: int) -> Float[Tensor, "rows kv slot dim"]:
+    """Return x with room for `rows` rows."""
+    return functional.pad(x, (0, 0, 0, 0, 0, 0, 0, rows - x.shape[0]))

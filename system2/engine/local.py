@@ -1,13 +1,15 @@
 """The policy that runs here: a checkpoint, decoded in batches.
 
 schedule -> forward -> choose: waiting prompts are prefilled together (each once, whatever the
-number of its draws), finished rows leave at once and waiting ones take their place. Results do
-not depend on what else is in the batch. Compare `transformers` generate, which computes
-finished rows to the end and needs one set of sampling parameters for a batch.
+number of its draws), draws of one prompt share a row until they differ, finished rows leave at
+once and waiting ones take their place. Results do not depend on what else is in the batch.
+Compare `transformers` generate, which runs a row a draw from the start, computes finished rows
+to the end and needs one set of sampling parameters for a batch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -18,9 +20,6 @@ from system2.engine.model import LanguageModel
 from system2.engine.session import Guide, Session
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import DTYPES, find_checkpoint, load_model
-
-DROP_AT = 8
-"""Finished rows are dropped when they are an eighth of the batch: dropping copies the cache."""
 
 
 @dataclass(slots=True)
@@ -41,16 +40,19 @@ class _Draw:
 
     def uniform(self) -> float:
         """Return the uniform number in [0, 1) that its next token is drawn with."""
-        is_drawn = self.finish_reason is None and self.stream
-        return self.stream[len(self.tokens)] if is_drawn else 0.0
+        return self.stream[len(self.tokens)] if self.stream else 0.0
+
+
+_Row: TypeAlias = list[_Draw]
+"""Draws of one prompt under the same parameters that have chosen the same tokens so far."""
 
 
 @dataclass(slots=True)
 class LocalPolicy:
     """A checkpoint as a `Policy`; `guide` adjusts its next-token logits (LLM2).
 
-    `max_rows` rows are decoded at a time. `positions_computed` counts the positions run
-    through the model since it was made.
+    `max_rows` draws are decoded at a time, in as many rows at most. `positions_computed`
+    counts the positions run through the model since it was made.
     """
 
     model: LanguageModel
@@ -69,10 +71,11 @@ class LocalPolicy:
         # longest first: a late long row would be decoded alone
         waiting = sorted(draws, key=lambda d: (-len(d.prefix), d.r, d.p, d.i))
         session = Session(self.model, self.guide)
-        live: list[_Draw] = []
+        live: list[_Row] = []
         while waiting or live:
-            if waiting and len(live) <= self.max_rows // 2:
-                live += self._admit(session, waiting, self.max_rows - len(live))
+            room = self.max_rows - sum(map(len, live))
+            if waiting and 2 * room >= self.max_rows:
+                live += self._admit(session, waiting, room)
             live = self._step(session, live)
         self.positions_computed += session.positions_computed
         finished = iter(draws)
@@ -103,25 +106,19 @@ class LocalPolicy:
                 ]
         return draws
 
-    def _admit(self, session: Session, waiting: list[_Draw], room: int) -> list[_Draw]:
+    def _admit(self, session: Session, waiting: list[_Draw], room: int) -> list[_Row]:
         """Move draws from waiting into the session, prefilling each distinct prefix once."""
-        newcomers = waiting[:room]
-        del waiting[:room]
-        prompts: list[Tokens] = []
-        copies: list[int] = []
-        for draw in newcomers:
+        prompts: dict[Tokens, dict[SamplingParams, _Row]] = {}
+        for draw in waiting[:room]:
             if draw.params.temperature > 0:
                 draw.stream = sampling.uniforms(draw.seed, draw.p, draw.i, draw.max_tokens)
-            if prompts and prompts[-1] == draw.prefix:
-                copies[-1] += 1
-            else:
-                prompts.append(draw.prefix)
-                copies.append(1)
-        session.admit(prompts, copies)
-        return newcomers
+            prompts.setdefault(draw.prefix, {}).setdefault(draw.params, []).append(draw)
+        del waiting[:room]
+        session.admit(list(prompts), [len(rows) for rows in prompts.values()])
+        return [row for rows in prompts.values() for row in rows.values()]
 
-    def _step(self, session: Session, live: list[_Draw]) -> list[_Draw]:
-        """Give every row one token; return the rows that stay."""
+    def _step(self, session: Session, live: list[_Row]) -> list[_Row]:
+        """Give every draw one token; return the rows that go on."""
         logits = self.model.logits(session.hidden).float()
         if not bool(logits.amax().isfinite()):
             raise UserError(
@@ -131,41 +128,52 @@ class LocalPolicy:
         if session.guide is not None:
             logits = session.guide.adjust(session, logits)
         chosen, logprobs = self._choose(logits, live)
-        for draw, token, logprob in zip(
-            live, sampling.as_ints(chosen), sampling.as_floats(logprobs), strict=True
-        ):
-            if draw.finish_reason is None:
-                draw.tokens.append(token)
-                draw.logprobs.append(logprob)
-                draw.finish_reason = self._finish_reason(draw)
-        kept = [row for row, draw in enumerate(live) if draw.finish_reason is None]
-        if not kept:
+        parts = [
+            self._parted(row, tokens, values)
+            for row, tokens, values in zip(live, chosen, logprobs, strict=True)
+        ]
+        nexts = _placed(parts)
+        if not nexts:
             session.clear()
             return []
-        if (len(live) - len(kept)) * DROP_AT < len(live):
-            kept = list(range(len(live)))
-        rows = torch.tensor(kept, device=session.device)
+        rows = torch.tensor([row for row, _, _ in nexts], device=session.device)
+        tokens = torch.tensor([token for _, token, _ in nexts], device=session.device)
         if session.guide is not None:
-            session.guide.advance(session, chosen, rows)
+            session.guide.advance(session, rows, tokens)
         else:
-            if len(kept) < len(live):
-                session.take(rows)
-            session.append(chosen[rows])
-        return [live[row] for row in kept]
+            session.take(rows)
+            session.append(tokens)
+        return [draws for _, _, draws in nexts]
 
-    def _choose(self, logits: Tensor, live: Sequence[_Draw]) -> tuple[Tensor, Tensor]:
-        """Choose a token a row under its own parameters."""
-        device, params = logits.device, [draw.params for draw in live]
+    def _choose(
+        self, logits: Tensor, live: Sequence[_Row]
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """Choose a token for each draw of each row, under the row's parameters."""
+        device, params = logits.device, [row[0].params for row in live]
         temperature = torch.tensor([p.temperature for p in params], device=device)
         if any(p.top_p < 1 or p.top_k for p in params):
             warm = torch.where(temperature == 0, 1.0, temperature)[:, None]
             top_p = torch.tensor([p.top_p for p in params], device=device)
             top_k = torch.tensor([p.top_k for p in params], device=device)
             logits = sampling.truncate(logits / warm, top_p, top_k) * warm
-        uniform = torch.tensor(
-            [draw.uniform() for draw in live], dtype=torch.float64, device=device
-        )
-        return sampling.choose(logits, temperature, uniform)
+        width = max(map(len, live))
+        grid = [[d.uniform() for d in row] + [0.0] * (width - len(row)) for row in live]
+        uniform = torch.tensor(grid, dtype=torch.float64, device=device)
+        tokens, logprobs = sampling.choose(logits, temperature, uniform)
+        return cast(list[list[int]], tokens.tolist()), cast(list[list[float]], logprobs.tolist())
+
+    def _parted(
+        self, row: _Row, tokens: Sequence[int], logprobs: Sequence[float]
+    ) -> dict[int, _Row]:
+        """Append a token to each of a row's draws; return those that go on, by their token."""
+        parts: dict[int, _Row] = {}
+        for draw, token, logprob in zip(row, tokens, logprobs, strict=False):  # padded on the right
+            draw.tokens.append(token)
+            draw.logprobs.append(logprob)
+            draw.finish_reason = self._finish_reason(draw)
+            if draw.finish_reason is None:
+                parts.setdefault(token, []).append(draw)
+        return parts
 
     def _finish_reason(self, draw: _Draw) -> FinishReason | None:
         """Return why a draw ends with its last token, None where it goes on."""
@@ -179,6 +187,25 @@ class LocalPolicy:
             if any(text in tail for text in draw.params.stop):
                 return "stop"
         return "length" if len(draw.tokens) == draw.max_tokens else None
+
+
+def _placed(parts: Sequence[dict[int, _Row]]) -> list[tuple[int, int, _Row]]:
+    """Return the next rows as (row they go on from, token, draws).
+
+    A row's first part stays in its place where it can, for then nothing is copied; the others
+    fill the places of rows that ended.
+    """
+    count = sum(map(len, parts))
+    stay: dict[int, tuple[int, int, _Row]] = {}
+    others: list[tuple[int, int, _Row]] = []
+    for row, part in enumerate(parts):
+        for token, draws in part.items():
+            if row < count and row not in stay:
+                stay[row] = (row, token, draws)
+            else:
+                others.append((row, token, draws))
+    left = iter(others)
+    return [stay[place] if place in stay else next(left) for place in range(count)]
 
 
 def _completion(draw: _Draw) -> Completion:

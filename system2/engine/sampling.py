@@ -1,6 +1,6 @@
 """Choosing the next token from logits: pure functions over a batch of rows.
 
-Every row brings its own uniform number, drawn from a stream seeded by its request, prefix and
+Every draw brings its own uniform number, from a stream seeded by its request, prefix and
 draw alone, so what else is in the batch changes nothing.
 """
 
@@ -63,27 +63,27 @@ def truncate(
 def choose(
     logits: Float[Tensor, "batch vocab"],
     temperature: Float[Tensor, "batch"],
-    uniform: Float[Tensor, "batch"],
-) -> tuple[Int[Tensor, "batch"], Float[Tensor, "batch"]]:
-    """Choose a token a row; return it with its log-probability (nats).
+    uniform: Float[Tensor, "batch draw"],
+) -> tuple[Int[Tensor, "batch draw"], Float[Tensor, "batch draw"]]:
+    """Choose a token for each draw of a row; return it with its log-probability (nats).
 
     Temperature 0 takes the most probable token, the lowest id among equals, and reports its
     log-probability at temperature 1. Otherwise the token is where the cumulative
-    distribution passes the row's uniform number.
+    distribution passes the draw's uniform number.
     """
     is_greedy = temperature == 0
     scaled = logits.float() / torch.where(is_greedy, 1.0, temperature)[:, None]
     logprobs = scaled.log_softmax(dim=-1)
-    tokens = logits.argmax(dim=-1)
+    tokens = logits.argmax(dim=-1, keepdim=True).expand(-1, uniform.shape[1])
     if not bool(is_greedy.all()):
         # clamped, since exp takes ten times as long where it underflows; few large temporaries,
         # since fresh pages cost a CPU more than the arithmetic on them
         weights = logprobs.clamp(min=-80).softmax(dim=-1)
         cumulative = weights.double().cumsum(dim=-1)
-        target = uniform.double()[:, None] * cumulative[:, -1:]
-        drawn = torch.searchsorted(cumulative, target, right=True)[:, 0]
+        target = uniform.double() * cumulative[:, -1:]
+        drawn = torch.searchsorted(cumulative, target, right=True)
         drawn = drawn.clamp(max=logits.shape[-1] - 1)
         # the clamp and rounding leave impossible tokens some 1e-35: never take one
-        is_possible = logprobs.gather(1, drawn[:, None])[:, 0] > -torch.inf
-        tokens = torch.where(is_possible & ~is_greedy, drawn, tokens)
-    return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+        is_possible = logprobs.gather(1, drawn) > -torch.inf
+        tokens = torch.where(is_possible & ~is_greedy[:, None], drawn, tokens)
+    return tokens, logprobs.gather(1, tokens)

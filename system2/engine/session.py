@@ -19,6 +19,8 @@ from system2.engine.model import LanguageModel
 
 SLOTS_AT_ONCE = 32
 """Rows get room for new positions in steps of this many."""
+DROP_AT = 8
+"""Prompts without rows are dropped when they are an eighth of all."""
 
 
 class Guide(Protocol):
@@ -51,19 +53,18 @@ class Guide(Protocol):
         ...
 
     def advance(
-        self, session: "Session", chosen: Int[Tensor, "batch"], kept: Int[Tensor, "row"]
+        self, session: "Session", rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
     ) -> None:
-        """Append each row's chosen token, and keep the rows `kept` only."""
+        """Go on from row `rows[i]` with token `chosen[i]`, for each next row i."""
         ...
 
 
 class Session:
     """Rows in a cache, what each goes on from, and how far it has come.
 
-    Row r goes on from prompt `prompt_of[r]` (rows stay grouped by prompt, in order) and has
-    `lengths[r]` tokens of its own. `hidden[r]` is the policy's last hidden state there,
-    `own[r]` what the guide's `read` returned; `positions_computed` counts the positions run
-    through the policy.
+    Row r goes on from prompt `prompt_of[r]` and has `lengths[r]` tokens of its own. `hidden[r]`
+    is the policy's last hidden state there, `own[r]` what the guide's `read` returned;
+    `positions_computed` counts the positions run through the policy.
     """
 
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
@@ -137,21 +138,20 @@ class Session:
         return hidden[ends], own[ends] if own is not None else None
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
-        """Keep the given rows and the prompts that they go on from.
+        """Go on with the given rows, in that order, a row as often as it is named.
 
-        Raises: `ValueError` unless rows increase: they stay grouped by prompt.
+        What stays in its place costs nothing. Prompts without a row are dropped once they
+        are an eighth of all: dropping copies the others.
         """
-        if rows.shape[0] > 1 and not bool((rows[1:] > rows[:-1]).all()):
-            raise ValueError("rows have to be taken in increasing order")
         self.cache.take(rows)
         self.lengths, self.hidden = self.lengths[rows], self.hidden[rows]
         if self.own is not None:
             self.own = self.own[rows]
-        left = self.prompt_of[rows]
-        is_used = torch.bincount(left, minlength=self.prompt_lengths.shape[0]) > 0
-        self.prompt_of = (is_used.cumsum(0) - 1)[left]
-        if not bool(is_used.all()):
-            used = is_used.nonzero()[:, 0]
+        self.prompt_of = self.prompt_of[rows]
+        is_used = torch.bincount(self.prompt_of, minlength=self.prompt_lengths.shape[0]) > 0
+        used = is_used.nonzero()[:, 0]
+        if (is_used.shape[0] - used.shape[0]) * DROP_AT > is_used.shape[0]:
+            self.prompt_of = (is_used.cumsum(0) - 1)[self.prompt_of]
             self.cache.take_prompts(used)
             self.prompt_lengths = self.prompt_lengths[used]
 
@@ -205,10 +205,11 @@ class Session:
         return Window(positions, mask[:, None], slots[:, None], rows, self._view(prompts))
 
     def _view(self, prompts: Int[Tensor, "batch"]) -> PromptView:
-        """Return how batch entries, grouped by prompt in order, see their prompts."""
+        """Return how batch entries see their prompts."""
         counts = torch.bincount(prompts, minlength=self.prompt_lengths.shape[0])
         starts = counts.cumsum(0) - counts
-        rank = torch.arange(prompts.shape[0], device=self.device) - starts[prompts]
+        order, rank = prompts.argsort(stable=True), torch.empty_like(prompts)
+        rank[order] = torch.arange(prompts.shape[0], device=self.device) - starts[prompts[order]]
         places = torch.arange(self.cache.layers[0].prompt_key.shape[2], device=self.device)
         mask = places[None, None, :] < self.prompt_lengths[:, None, None]
         return PromptView(prompts, rank, int(counts.max()), mask)

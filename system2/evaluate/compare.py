@@ -48,7 +48,7 @@ class Method:
     amateur: str | None = None
     gamma: float = 0.5
 
-    def load(self, max_rows: int = 128) -> tuple[LocalPolicy, Any]:
+    def load(self, max_rows: int = 512) -> tuple[LocalPolicy, Any]:
         """Return the guided policy, and the verifier of whole attempts (None: none)."""
         policy = load_policy(self.policy, max_rows=max_rows)
         if self.amateur is None:

@@ -116,12 +116,12 @@ class _Candidates:
     hidden: Float[Tensor, "candidate size"] | None = None
     own: Float[Tensor, "candidate size"] | None = None
 
-    def of(self, chosen: Int[Tensor, "batch"]) -> Int[Tensor, "batch"]:
-        """Return which candidate each row's chosen token is."""
-        found = (self.ids == chosen[self.rows]).nonzero()[:, 0]
-        if found.shape[0] != chosen.shape[0]:
+    def of(self, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]) -> Int[Tensor, "next"]:
+        """Return which candidate token `chosen[i]` of row `rows[i]` is."""
+        is_it = (self.rows == rows[:, None]) & (self.ids == chosen[:, None])
+        if not bool(is_it.any(dim=1).all()):
             raise ValueError("a chosen token lies outside its plausible set")
-        return found
+        return is_it.int().argmax(dim=1)
 
 
 def candidates(logits: Float[Tensor, "batch vocab"], alpha: float) -> _Candidates:
@@ -191,19 +191,18 @@ class VerifierGuide:
         return self.verifier.top.states(tokens, tokens, window, session)[:, 0]
 
     def advance(
-        self, session: Session, chosen: Int[Tensor, "batch"], kept: Int[Tensor, "row"]
+        self, session: Session, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
     ) -> None:
         """Keep the chosen candidates' keys; run the chosen tokens where they were not run."""
         found, self._last = self._last, None
         assert found is not None, "adjust comes before advance"
+        session.take(rows)
         if self.verifier.layout != "vocab":
-            which = found.of(chosen)
+            which = found.of(rows, chosen)
             hidden = found.hidden[which] if found.hidden is not None else None
             session.accept(found.ranks[which], hidden)
-        if kept.shape[0] < chosen.shape[0]:
-            session.take(kept)
         if self.verifier.layout != "shared":
-            session.append(chosen[kept], is_read=self.verifier.layout == "vocab")
+            session.append(chosen, is_read=self.verifier.layout == "vocab")
 
 
 @dataclass(slots=True)
@@ -224,11 +223,10 @@ class PlausibleGuide:
         """Return the logits on each row's plausible set, -inf elsewhere."""
         return logits.masked_fill(~plausible(logits, self.alpha), -torch.inf)
 
-    def advance(self, session: Session, chosen: Tensor, kept: Tensor) -> None:
-        """Append the chosen tokens of the kept rows."""
-        if kept.shape[0] < chosen.shape[0]:
-            session.take(kept)
-        session.append(chosen[kept])
+    def advance(self, session: Session, rows: Tensor, chosen: Tensor) -> None:
+        """Append the chosen tokens."""
+        session.take(rows)
+        session.append(chosen)
 
 
 @dataclass(slots=True)
@@ -262,8 +260,7 @@ class ContrastiveGuide:
         contrast = (1 + self.gamma) * logits - self.gamma * weaker
         return contrast.masked_fill(~plausible(logits, self.alpha), -torch.inf)
 
-    def advance(self, session: Session, chosen: Tensor, kept: Tensor) -> None:
-        """Append the chosen tokens of the kept rows, to the amateur too."""
-        if kept.shape[0] < chosen.shape[0]:
-            session.take(kept)
-        session.append(chosen[kept])
+    def advance(self, session: Session, rows: Tensor, chosen: Tensor) -> None:
+        """Append the chosen tokens, to the amateur too."""
+        session.take(rows)
+        session.append(chosen)

@@ -61,6 +61,25 @@ def test_draws_do_not_depend_on_the_batch(
         assert [[c.tokens for c in p] for p in mine] == [[c.tokens for c in p] for p in its]
 
 
+def test_a_text_that_several_draws_share_is_computed_once(
+    model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
+) -> None:
+    cool = SamplingParams(max_tokens=20, temperature=0.15)
+    policy = LocalPolicy(model, small_tokenizer, max_rows=100)
+    requests = [SampleRequest(prompts[:4], 9, cool, 1), SampleRequest(prompts[2:], 5, cool, 2)]
+    drawn = policy.sample(requests)
+    texts = {
+        (prompt, completion.tokens[:end])
+        for request, rows in zip(requests, drawn, strict=True)
+        for prompt, completions in zip(request.prefixes, rows, strict=True)
+        for completion in completions
+        for end in range(1, len(completion.tokens))  # a last token is never run
+    }
+    assert policy.positions_computed == sum(map(len, prompts)) + len(texts)
+    tokens = sum(len(c.tokens) for rows in drawn for completions in rows for c in completions)
+    assert len(texts) < 0.8 * tokens
+
+
 def test_greedy_is_the_argmax_and_repeats_itself(
     model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
 ) -> None:

@@ -49,28 +49,30 @@ def test_truncate_keeps_the_smallest_nucleus(row: list[float], top_p: float, top
 
 
 def test_draws_follow_the_distribution() -> None:
-    logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0, -torch.inf]]).repeat(20_000, 1)
-    uniform = torch.tensor(uniforms(1, 0, 0, 20_000), dtype=torch.float64)
-    tokens, logprobs = choose(logits, torch.full((20_000,), 0.7), uniform)
+    logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0, -torch.inf]]).repeat(2, 1)
+    uniform = torch.tensor(uniforms(1, 0, 0, 40_000), dtype=torch.float64).reshape(2, -1)
+    tokens, logprobs = choose(logits, torch.full((2,), 0.7), uniform)
     expected = (logits[0] / 0.7).softmax(-1)
-    shares = torch.bincount(tokens, minlength=5) / 20_000
-    assert shares[2] == shares[4] == 0
-    assert (shares - expected).abs().max() < 0.015
-    assert torch.allclose(logprobs.exp(), expected[tokens], atol=1e-6)
+    for row in range(2):
+        shares = torch.bincount(tokens[row], minlength=5) / 20_000
+        assert shares[2] == shares[4] == 0
+        assert (shares - expected).abs().max() < 0.015
+        assert torch.allclose(logprobs[row].exp(), expected[tokens[row]], atol=1e-6)
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-53])
 def test_impossible_tokens_are_never_drawn(uniform: float) -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
-    tokens, logprobs = choose(logits, torch.ones(1), one(uniform))
+    tokens, logprobs = choose(logits, torch.ones(1), one(uniform)[:, None])
     assert tokens.item() in (1, 3)
     assert logprobs.item() == pytest.approx(math.log(0.5))
 
 
 def test_greedy_takes_the_best_and_the_lowest_id_among_equals() -> None:
     logits = torch.tensor([[1.0, 5.0, 5.0], [2.0, 0.0, 1.0]])
-    tokens, logprobs = choose(logits, torch.tensor([0.0, 1.0]), torch.tensor([0.9, 0.0]).double())
-    assert tokens.tolist() == [1, 0]
+    uniform = torch.tensor([[0.9], [0.0]]).double()
+    tokens, logprobs = choose(logits, torch.tensor([0.0, 1.0]), uniform)
+    assert tokens.tolist() == [[1], [0]]
     assert logprobs[0].item() == pytest.approx(logits[0].log_softmax(-1)[1].item())
 
 
