@@ -32,17 +32,18 @@ from system2.train.token_verifier import VerifierFit, fit_token_verifier
 from system2.verify.folders import save_verifier, write_settings
 
 TASK, MAX_TOKENS = find_task("word_problems"), 100
-EXPLORE = ExploreConfig(
-    alpha=0.02, max_positions=6, max_tokens=MAX_TOKENS, measures_reference=True
-)  # fmt: skip
+EXPLORE = (
+    ExploreConfig(alpha=0.02, max_positions=6, max_tokens=MAX_TOKENS, measures_reference=True),
+    ExploreConfig("expert", alpha=0.01, max_positions=12, max_proposals=3),
+)
+"""The paper's pairs, and three times as many cheap ones (docs/log.md has each alone)."""
 SMALL = {"max_tokens": 512, "micro_batches": 1}
 FITS = {
     "separate": VerifierFit("separate", learning_rate=3e-4, **SMALL),
-    "shared": VerifierFit("shared", 1, learning_rate=1e-3, **SMALL),
+    "shared": VerifierFit("shared", 2, learning_rate=1e-3, **SMALL),
     "vocab": VerifierFit("vocab", 1, learning_rate=1e-3, **SMALL),
 }
 ALPHA, BETAS = 0.1, (0.25, 0.5, 1.0, 2.0)
-BASELINES = ("plain", "plausible_only", "sft_control")
 
 
 def problems_of(split: Any, n: int) -> list[Problem]:
@@ -55,25 +56,24 @@ def told(stage: str, done: int, of: int) -> None:
     print(f"{stage}: {done} of {of}", flush=True)
 
 
-def explored(problems: Sequence[Problem]) -> dict[str, Any]:
+def explored(part: tuple[ExploreConfig, Sequence[Problem]]) -> dict[str, Any]:
     """Explore problems in a process of its own; return the rows and the core seconds."""
     torch.set_num_threads(1)
     started, policy = time.process_time(), load_policy("tiny", max_rows=512)
-    rows = list(explore(policy, TASK, problems, EXPLORE))
+    rows = list(explore(policy, TASK, part[1], part[0]))
     return {"rows": rows, "core_s": time.process_time() - started}
 
 
 def explore_all(out: Path, n: int, processes: int) -> None:
     """Write the pairs of training problems, and what they cost."""
-    problems = problems_of("train", n)
-    chunks = [problems[i : i + 64] for i in range(0, len(problems), 64)]
+    problems, weights = problems_of("train", n), [find_checkpoint("tiny") / "model.safetensors"]
+    parts = [(how, problems[i : i + 64]) for how in EXPLORE for i in range(0, len(problems), 64)]
     on_job, path = partial(told, "explore"), out / "explored.jsonl"
-    weights = hash_files([find_checkpoint("tiny") / "model.safetensors"])
-    config = {**asdict(EXPLORE), "n": n, "weights": weights}
-    done = do_all(path, config, explored, chunks, processes=processes, on_job=on_job)
-    manifest = make_manifest("recipes/llm2_tiny.py explore", asdict(EXPLORE), seed=EXPLORE.seed)
-    write_jsonl(out / "pairs.jsonl", [row for chunk in done for row in chunk["rows"]], manifest)
-    core_minutes = sum(chunk["core_s"] for chunk in done) / 60
+    config = {"explore": [asdict(how) for how in EXPLORE], "n": n, "weights": hash_files(weights)}
+    done = do_all(path, config, explored, parts, processes=processes, on_job=on_job)
+    manifest = make_manifest("recipes/llm2_tiny.py explore", config, seed=0)
+    write_jsonl(out / "pairs.jsonl", [row for part in done for row in part["rows"]], manifest)
+    core_minutes = sum(part["core_s"] for part in done) / 60
     write_jsonl(out / "explored.cost.json", [{"core_minutes": core_minutes}])
 
 
@@ -82,16 +82,15 @@ def train(out: Path, layout: str) -> None:
     torch.set_num_threads(1)
     policy, how, started = load_policy("tiny"), FITS[layout], time.process_time()
     rows = list(read_pairs(out / "pairs.jsonl", policy.tokenizer))
-    work = out / f"{layout}.partial"
+    to, work = out / "verifiers" / layout, out / f"{layout}.partial"
     verifier, steps, reports = fit_token_verifier(policy.model, rows, how, folder=work)
     for report in reports:
-        if report.step % 100 == 0 or report.step == steps - 1:
-            print(layout, report.step, f"{report.loss:.4f}", flush=True)
+        if report.step % 100 == 0:
+            told(f"{layout} (loss {report.loss:.3f})", report.step, steps)
     (cost,) = read_jsonl(out / "explored.cost.json")
     minutes = {"exploring": cost["core_minutes"], "training": (time.process_time() - started) / 60}
     manifest = asdict(make_manifest("recipes/llm2_tiny.py", asdict(how), seed=how.seed))
     record, half = {**manifest, "core_minutes": minutes}, torch.float16
-    to = out / "verifiers" / layout
     save_verifier(to, verifier.eval(), policy.tokenizer, manifest=record, dtype=half)
     forget_training(work)
 
@@ -104,26 +103,26 @@ def choose(out: Path, n: int, processes: int) -> None:
         found = choose_settings(path, str(folder), problems_of("validation", n), **how)
         settings = {"alpha": found.alpha, "beta": found.beta}
         write_settings(folder, settings, {"validation": found.rows})
-        print(name, settings, flush=True)
 
 
 def compare_all(out: Path, n: int, processes: int) -> None:
-    """Compare everything on test problems; write results.json."""
-    methods = [
-        compare.Method("plain", verifier=str(out / "verifiers" / "outcome")),
+    """Compare everything on test problems, a file a method; write results.json."""
+    verifiers, problems = out / "verifiers", problems_of("test", n)
+    rows: list[dict[str, Any]] = []
+    for method in (
+        compare.Method("plain", verifier=str(verifiers / "outcome")),
         compare.Method("plausible_only", alpha=ALPHA),
         compare.Method("contrastive", amateur="tiny-amateur", alpha=ALPHA),
+        *(compare.Method(f"llm2_{name}", verifier=str(verifiers / name)) for name in FITS),
         compare.Method("sft_control", policy=str(out / "sft_control")),
-        *(compare.Method(f"llm2_{n}", verifier=str(out / "verifiers" / n)) for n in FITS),
-    ]
-    how = {"samples": 20, "max_tokens": MAX_TOKENS, "processes": processes}
-    on_job, path = partial(told, "compare"), out / "compare.jsonl"
-    rows = compare.attempt_all(path, methods, problems_of("test", n), on_job=on_job, **how)
-    paired = compare.paired_rows(rows, BASELINES, seed=0)
-    found = {"rows": compare.result_rows(rows, {}, seed=0), "paired": paired}
-    write_jsonl(out / "results.json", [found])
-    for row in found["rows"] + found["paired"]:
-        print(json.dumps(row), flush=True)
+    ):
+        path, on_job = out / f"compare_{method.name}.jsonl", partial(told, method.name)
+        how = {"samples": 20, "max_tokens": MAX_TOKENS, "processes": processes, "on_job": on_job}
+        rows += compare.attempt_all(path, [method], problems, **how)
+    table = compare.result_rows(rows, {}, seed=0)
+    paired = compare.paired_rows(rows, ("plain", "plausible_only", "sft_control"), seed=0)
+    write_jsonl(out / "results.json", [{"rows": table, "paired": paired}])
+    print(*map(json.dumps, table + paired), sep="\n")
 
 
 def main() -> None:
@@ -136,10 +135,10 @@ def main() -> None:
     parser.add_argument("--stage", nargs="*")
     run = parser.parse_args()
     stages = {
-        "explore": lambda: explore_all(run.out, run.n_train, run.processes),
+        "explore": partial(explore_all, run.out, run.n_train, run.processes),
         **{layout: partial(train, run.out, layout) for layout in FITS},
-        "choose": lambda: choose(run.out, run.n_validation, run.processes),
-        "compare": lambda: compare_all(run.out, run.n_test, run.processes),
+        "choose": partial(choose, run.out, run.n_validation, run.processes),
+        "compare": partial(compare_all, run.out, run.n_test, run.processes),
     }
     for name in run.stage or stages:
         stages[name]()

@@ -1,8 +1,8 @@
 """What LLM2 on the embedded model is compared with: an outcome verifier, and as much more SFT.
 
 The outcome verifier learns from the policy's own attempts at the 7,473 training problems; the
-control spends the core time of exploring and of training `separate` (after llm2_tiny.py made it)
-on more SFT of the same problems. Run: python recipes/llm2_tiny_baselines.py --out FOLDER
+control spends the core time of exploring and of training `vocab` (after llm2_tiny.py made it) on
+more SFT of the same problems. Run: python recipes/llm2_tiny_baselines.py --out FOLDER
 """
 
 import argparse
@@ -68,9 +68,9 @@ def train_outcome(out: Path, problems: list[Problem], processes: int) -> None:
 
 
 def train_control(out: Path, problems: list[Problem]) -> None:
-    """Spend on more SFT the core time that `separate` took."""
+    """Spend on more SFT the core time that `vocab` took."""
     torch.set_num_threads(1)
-    described = read_json(out / "verifiers" / "separate" / "verifier.json")
+    described = read_json(out / "verifiers" / "vocab" / "verifier.json")
     policy, minutes = load_policy("tiny"), sum(described["manifest"]["core_minutes"].values())
     examples = sft_examples(policy.tokenizer, problems)
     batches, _ = example_batches(examples, policy.tokenizer.pad, max_tokens=512, seed=1)

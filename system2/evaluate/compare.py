@@ -30,6 +30,12 @@ BEST_OF_N = "outcome_best_of_n"
 """Plain attempts, the one with the highest outcome value taken: what a verifier of whole
 solutions gains from the same draws."""
 
+GREEDY_CHUNK, SAMPLED_CHUNK = 250, 100
+"""Problems a job: many enough for large batches, few enough to keep two processes busy."""
+
+SMALL_MODEL = 50_000_000
+"""Parameters below which the keys of a thousand rows are nothing to save."""
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -48,9 +54,14 @@ class Method:
     amateur: str | None = None
     gamma: float = 0.5
 
-    def load(self, max_rows: int = 512) -> tuple[LocalPolicy, Any]:
-        """Return the guided policy, and the verifier of whole attempts (None: none)."""
-        policy = load_policy(self.policy, max_rows=max_rows)
+    def load(self) -> tuple[LocalPolicy, Any]:
+        """Return the guided policy, and the verifier of whole attempts (None: none).
+
+        It decodes 128 draws at a time, a small model 1,024.
+        """
+        policy = load_policy(self.policy, max_rows=128)
+        if sum(p.numel() for p in policy.model.parameters()) < SMALL_MODEL:
+            policy = replace(policy, max_rows=1024)
         if self.amateur is None:
             return equip(policy, self.verifier, alpha=self.alpha, beta=self.beta)
         weaker = load_policy(self.amateur).model
@@ -126,13 +137,12 @@ def jobs_of(
     samples: int,
     max_tokens: int,
     seed: int,
-    chunk: int = 50,
 ) -> list[Job]:
     """Return the jobs of a comparison, method by method, in chunks of problems."""
     return [
         Job(method, tuple(problems[start : start + chunk]), count, max_tokens, seed)
         for method in methods
-        for count in (0, samples)
+        for count, chunk in ((0, GREEDY_CHUNK), (samples, SAMPLED_CHUNK))
         for start in range(0, len(problems), chunk)
     ]
 

@@ -80,11 +80,11 @@ def test_a_method_does_not_differ_from_itself(grades_P_K: list[list[bool]]) -> N
         assert row["cost_ratio"] == (1.0 if row["method"] == "plain" else None)
 
 
-@given(st.integers(1, 120), st.integers(1, 60))
-def test_jobs_hold_every_problem_once_greedily_and_once_sampled(count: int, chunk: int) -> None:
+@given(st.integers(1, 600))
+def test_jobs_hold_every_problem_once_greedily_and_once_sampled(count: int) -> None:
     problems = [Problem(str(i), "", "", "word_problems") for i in range(count)]
     methods = [Method("plain"), Method("plausible_only", alpha=0.1)]
-    jobs = jobs_of(methods, problems, samples=4, max_tokens=9, seed=0, chunk=chunk)
+    jobs = jobs_of(methods, problems, samples=4, max_tokens=9, seed=0)
     for method in methods:
         for is_greedy in (True, False):
             mine: list[Job] = [

@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 def test_what_was_explored_before_the_kill_is_kept(finished: tuple[Path, bytes]) -> None:
     out, first = finished
     assert (out / "explored.jsonl").read_bytes().splitlines()[1] == first
-    assert len(list(read_jsonl(out / "pairs.jsonl"))) == 70
+    assert len(list(read_jsonl(out / "pairs.jsonl"))) == 2 * 70, "by rollouts, and without"
 
 
 def test_each_verifier_says_how_it_was_made(finished: tuple[Path, bytes]) -> None:
