@@ -184,7 +184,7 @@ def _write_pairs(
 def token_verifier(
     pairs: Path,
     /,
-    *,
+    *others: Path,
     out: Path,
     policy: str = "tiny",
     layout: Literal["separate", "shared", "vocab"] = "shared",
@@ -207,6 +207,8 @@ def token_verifier(
     ----------
     pairs
         The JSONL file of system2 explore.
+    others
+        More such files, to learn from together: cheap pairs beside measured ones, say.
     out
         The verifier's folder.
     policy
@@ -252,10 +254,12 @@ def token_verifier(
         mixed_precision=precision,
         seed=seed,
     )
-    _warn_of_split(_split_of(pairs))
-    rows = list(read_pairs(pairs, loaded.tokenizer))
+    files = [pairs, *others]
+    for path in files:
+        _warn_of_split(_split_of(path))
+    rows = [row for path in files for row in read_pairs(path, loaded.tokenizer)]
     described = {"policy": policy, **asdict(config)}
-    manifest = make_manifest("train token-verifier", described, seed=seed, data=[pairs])
+    manifest = make_manifest("train token-verifier", described, seed=seed, data=files)
     verifier, steps, reports = fit_token_verifier(loaded.model, rows, config, folder=_work(out))
     loss = _last_loss(reports, f"training {layout}", steps)
     settings, made = {"alpha": alpha, "beta": beta}, asdict(manifest)

@@ -206,6 +206,23 @@ def test_held_out_problems_are_warned_of(
 # train
 
 
+def test_files_of_pairs_are_learned_together(
+    toy_policy: LocalPolicy, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = list(read_jsonl(pairs))
+    (first, second), both = (tmp_path / "1", tmp_path / "2"), tmp_path / "both"
+    write_jsonl(first, rows[:4])
+    write_jsonl(second, rows[4:])
+    words = train_words("token-verifier", toy_policy, first, both, "--json")
+    assert main([*words[:3], str(second), *words[3:]]) == 0
+    assert last_json(capsys)["pairs"] == sum(len(row["samples"]) for row in rows)
+    assert main(train_words("token-verifier", toy_policy, pairs, tmp_path / "one")) == 0
+    assert are_equal(both, tmp_path / "one")
+    second.write_text("{")
+    words = train_words("token-verifier", toy_policy, first, tmp_path / "none")
+    assert_refused([*words[:3], str(second), *words[3:]], capsys, str(second), "line 1")
+
+
 @pytest.mark.parametrize("layout", ["separate", "shared", "vocab"])
 def test_a_trained_folder_is_a_verifier(
     layout: str,
