@@ -89,9 +89,8 @@ def beside_transformers(
     width = max(map(len, prompts))
     padded = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts])
     real = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    how = GenerationConfig(max_new_tokens=tokens, num_return_sequences=draws, pad_token_id=0)
-    if draws > 1:
-        how.update(do_sample=True, top_k=0)
+    drawn = {"do_sample": True, "top_k": 0, "num_return_sequences": draws} if draws > 1 else {}
+    how = GenerationConfig(max_new_tokens=tokens, pad_token_id=0, **drawn)
     theirs.generation_config = how  # the checkpoint's own would end rows early
     params = SamplingParams(tokens, 1.0 if draws > 1 else 0.0)
     request = SampleRequest(tuple(prompts), draws, params, seed=0)
