@@ -143,6 +143,8 @@ class Session:
         What stays in its place costs nothing. Prompts without a row are dropped once they
         are an eighth of all: dropping copies the others.
         """
+        if torch.equal(rows, torch.arange(self.num_rows, device=self.device)):
+            return
         self.cache.take(rows)
         self.lengths, self.hidden = self.lengths[rows], self.hidden[rows]
         if self.own is not None:
