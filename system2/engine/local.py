@@ -141,8 +141,7 @@ class LocalPolicy:
         if session.guide is not None:
             session.guide.advance(session, rows, tokens)
         else:
-            session.take(rows)
-            session.append(tokens)
+            session.extend(rows, tokens)
         return [draws for _, _, draws in nexts]
 
     def _choose(

@@ -226,6 +226,11 @@ class Session:
         self.lengths = self.lengths + 1
         self.positions_computed += self.num_rows
 
+    def extend(self, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]) -> None:
+        """Go on from row `rows[i]` with token `chosen[i]`, run through policy and guide."""
+        self.take(rows)
+        self.append(chosen)
+
     def accept(
         self,
         ranks: Int[Tensor, "batch"],

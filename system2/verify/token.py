@@ -225,8 +225,7 @@ class PlausibleGuide:
 
     def advance(self, session: Session, rows: Tensor, chosen: Tensor) -> None:
         """Append the chosen tokens."""
-        session.take(rows)
-        session.append(chosen)
+        session.extend(rows, chosen)
 
 
 @dataclass(slots=True)
@@ -262,5 +261,4 @@ class ContrastiveGuide:
 
     def advance(self, session: Session, rows: Tensor, chosen: Tensor) -> None:
         """Append the chosen tokens, to the amateur too."""
-        session.take(rows)
-        session.append(chosen)
+        session.extend(rows, chosen)
