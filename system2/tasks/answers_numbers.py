@@ -99,7 +99,7 @@ _NUMBER = re.compile(
 )
 _PART = rf"[-+]?\s?(?:{_THOUSANDS}|\d+)(?:\.\d+)?|[-+]?\.\d+"
 _FRACTION = re.compile(
-    rf"(?P<sign>[-+]?)\s?(?P<money>(?:[$€£¥₹]|Rs\.?)?)\s?\(?(?:(?P<whole>\d+)(?:\s|\s?(?=\\frac)))?"
+    rf"(?P<sign>[-+]?)\s?(?P<money>(?:[$€£¥₹]|Rs\.?)?)\s?(?P<open>\()?(?:(?P<whole>\d+)(?:\s|\s?(?=\\frac)))?"
     rf"(?:\\frac\s?\{{\s?(?P<top>{_PART})\s?\}}\s?\{{\s?(?P<bottom>{_PART})\s?\}}"
     rf"|(?:(?P<a>{_PART})|\(\s?(?P<c>{_PART})\s?\))\s?/\s?(?:(?P<b>{_PART})|\(\s?(?P<d>{_PART})\s?\)))"
     rf"\)?(?P<rest>(?![\d.]).*)"
@@ -174,6 +174,8 @@ def _from_fraction(match: re.Match[str]) -> Number | None:
     bottom = _to_fraction(match["bottom"] or match["b"] or match["d"])
     if suffix is None or bottom == 0 or match[0].count("(") != match[0].count(")"):
         return None
+    if match["open"] and "," in f"{match['a']}{match['b']}":
+        return None  # a pair: the comma of (2,100/3) separates no thousands
     scale, percent, unit = suffix
     value = top / bottom
     if match["whole"]:

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from system2.tasks.answers import checker_versions, extract_answer, grade_answer, normal_form
@@ -113,6 +113,7 @@ def test_any_text_is_read_and_its_normal_form_is_stable_enough_to_vote(text: str
     st.lists(fractions, min_size=1, max_size=4),
     st.sampled_from(["{}", "({})", "[{})", "\\{{{}\\}}"]),
 )
+@example([Fraction(1), Fraction(101, 2)], "({})")
 @unhurried
 def test_the_normal_form_of_a_normal_form_is_itself(numbers: list[Fraction], frame: str) -> None:
     form = normal_form(frame.format(", ".join(map(str, numbers))))
