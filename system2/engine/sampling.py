@@ -87,3 +87,11 @@ def choose(
         is_possible = logprobs.gather(1, drawn) > -torch.inf
         tokens = torch.where(is_possible & ~is_greedy[:, None], drawn, tokens)
     return tokens, logprobs.gather(1, tokens)
+
+
+def choose_greedily(
+    logits: Float[Tensor, "batch vocab"],
+) -> tuple[Int[Tensor, "batch 1"], Float[Tensor, "batch 1"]]:
+    """Return each row's most probable token and its log-probability, as `choose` does at 0."""
+    top, tokens = logits.float().max(dim=-1, keepdim=True)
+    return tokens, top - logits.float().logsumexp(dim=-1, keepdim=True)
