@@ -9,7 +9,6 @@ kept and who sees whom is the caller's: a layer hands queries, keys and values t
 which is what caches, candidate rows and shared prefixes need.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -124,20 +123,25 @@ def rotate(
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
+def rms_norm(x: Float[Tensor, "*tokens size"], weight: Tensor, eps: float) -> Tensor:
+    """Divide by the root mean square (in fp32), multiply by a learned weight; x's own dtype."""
+    if x.dtype == torch.float32:
+        return functional.rms_norm(x, (x.shape[-1],), weight, eps)
+    normed = functional.rms_norm(x.float(), (x.shape[-1],), None, eps)
+    return weight * normed.to(x.dtype)
+
+
 class RMSNorm(nn.Module):
-    """Divide by the root mean square (in fp32), multiply by a learned weight."""
+    """`rms_norm` with its weight."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
 
-    def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+    def forward(self, x: Float[Tensor, "*tokens size"]) -> Float[Tensor, "*tokens size"]:
         """Return the normed x, in its own dtype."""
-        if x.dtype == torch.float32:
-            return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
-        normed = functional.rms_norm(x.float(), (x.shape[-1],), None, self.eps)
-        return self.weight * normed.to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class StackedLinear(nn.Linear):
@@ -153,7 +157,7 @@ class StackedLinear(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention; where keys are kept, and who sees them, is the caller's."""
+    """The weights of grouped-query attention."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -169,37 +173,38 @@ class Attention(nn.Module):
             self.k_norm = RMSNorm(dim, config.norm_eps)
         self.has_rope = config.rope_layers is None or config.rope_layers[layer]
 
-    def forward(
-        self, x: Float[Tensor, "*tokens size"], turns: tuple[Tensor, Tensor], attend: Attend
-    ) -> Float[Tensor, "*tokens size"]:
-        """Attend as `attend` does; `turns` are the tokens' rotary cos and sin."""
-        heads = self.heads
-        both = heads + self.kv_heads
-        projected = self.qkv_proj(x).view(*x.shape[:-1], both + self.kv_heads, self.head_dim)
-        turned = projected[..., :both, :]
-        if self.has_qk_norm:
-            query, key = self.q_norm(turned[..., :heads, :]), self.k_norm(turned[..., heads:, :])
-            turned = torch.cat((query, key), dim=-2)
-        if self.has_rope:
-            turned = rotate(turned, *turns)
-        out = attend(turned[..., :heads, :], turned[..., heads:, :], projected[..., both:, :])
-        return self.o_proj(out.reshape(*x.shape[:-1], heads * self.head_dim))
-
 
 class MLP(nn.Module):
-    """SwiGLU feed-forward."""
+    """The weights of a SwiGLU feed-forward."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        size, self.inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        parts = {"gate_proj": self.inner, "up_proj": self.inner}
-        self.gate_up_proj = StackedLinear(size, parts, bias=bias)
-        self.down_proj = nn.Linear(self.inner, size, bias=bias)
+        size, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate_up_proj = StackedLinear(size, {"gate_proj": inner, "up_proj": inner}, bias=bias)
+        self.down_proj = nn.Linear(inner, size, bias=bias)
 
-    def forward(self, x: Float[Tensor, "*tokens size"]) -> Float[Tensor, "*tokens size"]:
-        """Return down(silu(gate(x)) * up(x))."""
-        both = self.gate_up_proj(x)
-        return self.down_proj(functional.silu(both[..., : self.inner]) * both[..., self.inner :])
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One layer as `run_layer` reads it: a step looks up no module on its way."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    has_rope: bool
+    attention_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    mlp_norm: Tensor
+    gate_up: Tensor
+    gate_up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
 
 
 class Layer(nn.Module):
@@ -212,12 +217,63 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.mlp = MLP(config)
 
+    def weights(self) -> LayerWeights:
+        """Return its parameters, as they are now."""
+        attention, mlp, norm = self.self_attn, self.mlp, self.input_layernorm
+        has_norm = attention.has_qk_norm
+        return LayerWeights(
+            heads=attention.heads,
+            kv_heads=attention.kv_heads,
+            head_dim=attention.head_dim,
+            eps=norm.eps,
+            has_rope=attention.has_rope,
+            attention_norm=norm.weight,
+            qkv=attention.qkv_proj.weight,
+            qkv_bias=attention.qkv_proj.bias,
+            query_norm=attention.q_norm.weight if has_norm else None,
+            key_norm=attention.k_norm.weight if has_norm else None,
+            out=attention.o_proj.weight,
+            out_bias=attention.o_proj.bias,
+            mlp_norm=self.post_attention_layernorm.weight,
+            gate_up=mlp.gate_up_proj.weight,
+            gate_up_bias=mlp.gate_up_proj.bias,
+            down=mlp.down_proj.weight,
+            down_bias=mlp.down_proj.bias,
+        )
+
     def forward(
         self, x: Float[Tensor, "*tokens size"], turns: tuple[Tensor, Tensor], attend: Attend
     ) -> Float[Tensor, "*tokens size"]:
-        """Return the block's output; arguments as in `Attention`."""
-        x = x + self.self_attn(self.input_layernorm(x), turns, attend)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        """Return the block's output; arguments as in `run_layer`."""
+        return run_layer(self.weights(), x, turns, attend)
+
+
+def run_layer(
+    w: LayerWeights,
+    x: Float[Tensor, "*tokens size"],
+    turns: tuple[Tensor, Tensor],
+    attend: Attend,
+) -> Float[Tensor, "*tokens size"]:
+    """Return a layer's output: `turns` are the tokens' rotary cos and sin.
+
+    Where keys are kept, and who sees them, is `attend`'s.
+    """
+    tokens, both = x.shape[:-1], w.heads + w.kv_heads
+    projected = functional.linear(rms_norm(x, w.attention_norm, w.eps), w.qkv, w.qkv_bias)
+    projected = projected.view(*tokens, both + w.kv_heads, w.head_dim)
+    turned = projected[..., :both, :]
+    if w.query_norm is not None and w.key_norm is not None:
+        query = rms_norm(turned[..., : w.heads, :], w.query_norm, w.eps)
+        key = rms_norm(turned[..., w.heads :, :], w.key_norm, w.eps)
+        turned = torch.cat((query, key), dim=-2)
+    if w.has_rope:
+        turned = rotate(turned, *turns)
+    seen = attend(turned[..., : w.heads, :], turned[..., w.heads :, :], projected[..., both:, :])
+    seen = seen.reshape(*tokens, w.heads * w.head_dim)
+    x = x + functional.linear(seen, w.out, w.out_bias)
+    gate_up = functional.linear(rms_norm(x, w.mlp_norm, w.eps), w.gate_up, w.gate_up_bias)
+    gate, up = gate_up.chunk(2, dim=-1)
+    return x + functional.linear(functional.silu(gate) * up, w.down, w.down_bias)
 
 
 class Trunk(nn.Module):
@@ -290,9 +346,10 @@ class LanguageModel(nn.Module):
             positions = torch.arange(x.shape[1], device=x.device)[None]
         mask = window.mask if window is not None else None
         mask = narrowed(mask, positions, self.config.sliding_window)
-        return run_attending(
-            layers, x, self.turns(positions), itertools.repeat(partial(attend, mask=mask))
-        )
+        turns, among = self.turns(positions), partial(attend, mask=mask)
+        for layer in layers:
+            x = layer(x, turns, among)
+        return x
 
     def logits(self, hidden: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch vocab"]:
         """Return unnormalised scores of the next token."""
@@ -303,18 +360,6 @@ class LanguageModel(nn.Module):
     ) -> Float[Tensor, "batch time vocab"]:
         """Return the logits at every position, without a cache."""
         return self.logits(self.hidden(tokens, window))
-
-
-def run_attending(
-    layers: Iterable[nn.Module],
-    x: Float[Tensor, "*tokens size"],
-    turns: tuple[Tensor, Tensor],
-    attends: Iterable[Attend],
-) -> Float[Tensor, "*tokens size"]:
-    """Run layers over hidden states, each with an attention of its own."""
-    for layer, attention in zip(layers, attends, strict=False):
-        x = layer(x, turns, attention)
-    return x
 
 
 def tensors_of(module: nn.Module, *, with_ties: bool = True) -> Iterator[tuple[str, Tensor]]:

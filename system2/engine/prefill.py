@@ -16,7 +16,7 @@ from system2.engine.attention import sight
 from system2.engine.cache import Grid
 from system2.engine.model import LanguageModel
 from system2.engine.prefixes import End, PrefixTree
-from system2.engine.step import Guide, Step, forward, new_cache
+from system2.engine.step import Guide, Step, forward, layers_of, new_cache
 
 
 class Prefill:
@@ -34,7 +34,8 @@ class Prefill:
         tree: PrefixTree | None = None,
     ) -> None:
         self.model, self.guide, self.prompts, self.tree = model, guide, prompts, tree
-        self.cache = new_cache(model, guide)
+        self._weights = layers_of(model, guide)
+        self.cache = new_cache(self._weights)
         self.width = max(map(len, prompts))
         self.cache.reserve(len(prompts), self.width)
         self.cache.num_rows = len(prompts)
@@ -102,6 +103,7 @@ class Prefill:
         step = Step(
             positions,
             self.model.turns(positions),
+            self._weights,
             self.cache.grid_attends(grid, slice(first, rows[-1] + 1)),
         )
         tokens = torch.tensor(flat, device=self.device)

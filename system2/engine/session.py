@@ -17,7 +17,7 @@ from system2.engine.cache import Grid, TrunkView
 from system2.engine.model import LanguageModel
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import Slabs
-from system2.engine.step import Guide, Step, forward, new_cache, rotary_table
+from system2.engine.step import Guide, Step, forward, layers_of, new_cache, rotary_table
 
 DROP_AT = 8
 """Trunks without rows are dropped when they are an eighth of all."""
@@ -36,7 +36,8 @@ class Session:
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
         self.model, self.guide = model, guide
         self.num_policy_layers = model.config.num_layers
-        self.cache = new_cache(model, guide)
+        self._weights = layers_of(model, guide)
+        self.cache = new_cache(self._weights)
         self.device = self.cache.own[0].device
         self.clock = 0
         nothing = torch.zeros(0, dtype=torch.long, device=self.device)
@@ -173,7 +174,7 @@ class Session:
         self._refresh()
         seen = None if self._seen is None else self._seen[:, :, : self.clock + 1]
         attends = self.cache.row_attends(self.clock, seen, self._view)
-        return Step(self.positions, self.turns(self.positions), attends)
+        return Step(self.positions, self.turns(self.positions), self._weights, attends)
 
     def _refresh(self) -> None:
         """Work out again what rows see, where rows or columns have changed."""
@@ -210,7 +211,7 @@ class Session:
         positions = self.positions[rows]
         view = self._trunk_view(self.trunk_of[rows], positions)
         attends = self.cache.grid_attends(grid, slice(0, self.num_rows), view)
-        return Step(positions, self.turns(positions), attends)
+        return Step(positions, self.turns(positions), self._weights, attends)
 
     def _trunk_view(
         self, trunk_of: Int[Tensor, "token"], positions: Int[Tensor, "token"]

@@ -7,15 +7,16 @@ layers of its own in the same cache and change the next token's logits.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from system2.engine.attention import Attend
 from system2.engine.cache import Cache
-from system2.engine.model import LanguageModel, run_attending
+from system2.engine.model import LanguageModel, Layer, LayerWeights, rms_norm, run_layer
 
 if TYPE_CHECKING:
     from system2.engine.session import Session
@@ -23,12 +24,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the tokens of one forward stand: their positions, the policy's rotary turns of
-    them, and what each layer of the cache (the policy's, then the guide's) attends with."""
+    """Where the tokens of one forward stand, for each of a number of layers.
+
+    `turns` are the policy's rotary turns of the tokens' positions, `attends[i]` is what layer
+    i of those whose `weights` are named attends with.
+    """
 
     positions: Int[Tensor, "token"]
     turns: tuple[Tensor, Tensor]
+    weights: Sequence[LayerWeights]
     attends: Sequence[Attend]
+
+    def of(self, layers: slice) -> "Step":
+        """Return the step of some of the layers."""
+        return Step(self.positions, self.turns, self.weights[layers], self.attends[layers])
+
+    def run(
+        self, x: Float[Tensor, "token size"], turns: tuple[Tensor, Tensor] | None = None
+    ) -> Float[Tensor, "token size"]:
+        """Run the layers over hidden states; `turns` other than the policy's for another model."""
+        for weights, attend in zip(self.weights, self.attends, strict=True):
+            x = run_layer(weights, x, turns or self.turns, attend)
+        return x
 
 
 class Guide(Protocol):
@@ -40,8 +57,8 @@ class Guide(Protocol):
 
     tap: int
 
-    def cache_shapes(self) -> list[tuple[int, int]]:
-        """Return (key heads, head size) of each layer that the guide keeps in the cache."""
+    def layers(self) -> Iterable[Layer]:
+        """Return the layers whose keys and values the guide keeps in the cache."""
         ...
 
     def parameters(self) -> Iterable[Tensor]:
@@ -51,10 +68,7 @@ class Guide(Protocol):
     def read(
         self, tokens: Int[Tensor, "token"], tapped: Float[Tensor, "token size"], step: Step
     ) -> Float[Tensor, "token own"] | None:
-        """Run the guide's own layers over tokens; return what `adjust` needs of each.
-
-        `step.attends` are those of the guide's layers.
-        """
+        """Run the guide's own layers, those of `step`, over tokens; return what `adjust` needs."""
         ...
 
     def adjust(
@@ -70,13 +84,16 @@ class Guide(Protocol):
         ...
 
 
-def new_cache(model: LanguageModel, guide: Guide | None) -> Cache:
-    """Return an empty cache for a policy's layers and its guide's."""
-    config, weight = model.config, model.model.norm.weight
-    shapes = [(config.num_kv_heads, config.head_dim)] * config.num_layers
-    if guide is not None:
-        shapes = shapes + guide.cache_shapes()
-    return Cache(shapes, dtype=weight.dtype, device=weight.device)
+def layers_of(model: LanguageModel, guide: Guide | None) -> list[LayerWeights]:
+    """Return the weights of a policy's layers, and then of its guide's, as they are now."""
+    layers = [*model.model.layers, *(guide.layers() if guide is not None else ())]
+    return [cast(Layer, layer).weights() for layer in layers]
+
+
+def new_cache(weights: Sequence[LayerWeights]) -> Cache:
+    """Return an empty cache for some layers."""
+    shapes = [(layer.kv_heads, layer.head_dim) for layer in weights]
+    return Cache(shapes, dtype=weights[0].qkv.dtype, device=weights[0].qkv.device)
 
 
 def forward(
@@ -93,16 +110,12 @@ def forward(
     """
     trunk, top = model.model, model.config.num_layers
     tap = guide.tap if guide is not None else top
-    tapped = run_attending(
-        trunk.layers[:tap], trunk.embed_tokens(tokens), step.turns, step.attends[:tap]
-    )
-    x = tapped
-    if tap < top:
-        x = run_attending(trunk.layers[tap:], tapped, step.turns, step.attends[tap:top])
+    tapped = step.of(slice(tap)).run(functional.embedding(tokens, trunk.embed_tokens.weight))
+    x = step.of(slice(tap, top)).run(tapped) if tap < top else tapped
     own = None
     if guide is not None and is_read:
-        own = guide.read(tokens, tapped, Step(step.positions, step.turns, step.attends[top:]))
-    return trunk.norm(x), own
+        own = guide.read(tokens, tapped, step.of(slice(top, None)))
+    return rms_norm(x, trunk.norm.weight, trunk.norm.eps), own
 
 
 def rotary_table(model: LanguageModel, limit: int) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from system2.engine.attention import Window
-from system2.engine.model import LanguageModel, run_attending
+from system2.engine.model import LanguageModel, Layer
 from system2.engine.sampling import plausible
 from system2.engine.session import Session
 from system2.engine.step import Step
@@ -153,10 +153,9 @@ class VerifierGuide:
         """The policy layer whose input it reads."""
         return self.verifier.top.tap
 
-    def cache_shapes(self) -> list[tuple[int, int]]:
-        """Return one shape a layer of its own."""
-        config = self.verifier.policy.config
-        return [(config.num_kv_heads, config.head_dim)] * self.verifier.top.num_adapted
+    def layers(self) -> Iterable[Layer]:
+        """Return the verifier's layers."""
+        return self.verifier.top.layers
 
     def parameters(self) -> Iterable[Tensor]:
         """Return the verifier's weights."""
@@ -195,8 +194,7 @@ class VerifierGuide:
             assert own is not None
             found.hidden, found.own = hidden, own
             return own
-        attends = step.attends[session.num_policy_layers :]
-        its_own = Step(step.positions, step.turns, attends)
+        its_own = step.of(slice(session.num_policy_layers, None))
         return self.verifier.top.states_at(found.ids, found.ids, its_own)
 
     def advance(
@@ -221,9 +219,9 @@ class PlausibleGuide:
     alpha: float = 0.1
     tap: int = 0
 
-    def cache_shapes(self) -> list[tuple[int, int]]:
+    def layers(self) -> Iterable[Layer]:
         """Return nothing: it has no layers."""
-        return []
+        return ()
 
     def parameters(self) -> Iterable[Tensor]:
         """Return nothing: it has no weights."""
@@ -254,10 +252,9 @@ class ContrastiveGuide:
     gamma: float = 0.5
     tap: int = 0
 
-    def cache_shapes(self) -> list[tuple[int, int]]:
+    def layers(self) -> Iterable[Layer]:
         """Return the amateur's layers."""
-        config = self.amateur.config
-        return [(config.num_kv_heads, config.head_dim)] * config.num_layers
+        return self.amateur.model.layers
 
     def parameters(self) -> Iterable[Tensor]:
         """Return the amateur's weights."""
@@ -266,8 +263,7 @@ class ContrastiveGuide:
     def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> Float[Tensor, "token amateur"]:
         """Return the amateur's hidden states."""
         trunk, turns = self.amateur.model, self.amateur.turns(step.positions)
-        x = run_attending(trunk.layers, trunk.embed_tokens(tokens), turns, step.attends)
-        return trunk.norm(x)
+        return trunk.norm(step.run(trunk.embed_tokens(tokens), turns))
 
     def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
         """Return the contrast on the plausible set, -inf elsewhere."""

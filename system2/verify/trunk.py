@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from system2.core import UserError
 from system2.engine.attention import Window
-from system2.engine.model import LanguageModel, run_attending
+from system2.engine.model import LanguageModel
 from system2.engine.step import Step
 
 
@@ -87,6 +87,6 @@ class TopLayers(nn.Module):
     def states_at(
         self, tokens: Int[Tensor, "token"], tapped: Float[Tensor, "token size"], step: Step
     ) -> Float[Tensor, "token size"]:
-        """Return its own normed states of a step's tokens, through its layers of the cache."""
+        """Return its own normed states of tokens, whose step is that of its layers."""
         x = self.embed(tokens) if self.embed is not None else tapped
-        return self.norm(run_attending(self.layers, x, step.turns, step.attends))
+        return self.norm(step.run(x))
