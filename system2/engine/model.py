@@ -12,7 +12,7 @@ which is what caches, candidate rows and shared prefixes need.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -125,10 +125,20 @@ def rotate(
 
 def rms_norm(x: Float[Tensor, "*tokens size"], weight: Tensor, eps: float) -> Tensor:
     """Divide by the root mean square (in fp32), multiply by a learned weight; x's own dtype."""
+    if x.ndim == 2 and x.dtype == torch.float32 and x.device.type == "cpu":
+        # the mean by a product: half the kernels of torch's own on a CPU
+        offset, mean = _rms_constants(x.shape[1], eps)
+        return x * torch.addmm(offset, x * x, mean).rsqrt_() * weight
     if x.dtype == torch.float32:
         return functional.rms_norm(x, (x.shape[-1],), weight, eps)
     normed = functional.rms_norm(x.float(), (x.shape[-1],), None, eps)
     return weight * normed.to(x.dtype)
+
+
+@lru_cache(maxsize=8)
+def _rms_constants(size: int, eps: float) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        return torch.full((1, 1), eps), torch.full((size, 1), 1 / size)
 
 
 class RMSNorm(nn.Module):
