@@ -11,6 +11,7 @@ before they are seen.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -18,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from system2.engine.attention import Attend, attend_keys, attend_partly, joined
+from system2.engine.attention import Attend, Partial, attend_keys, attend_partly, joined
 
 COLUMNS_AT_ONCE = 64
 """Rows get room for new columns in steps of this many."""
@@ -94,12 +95,12 @@ class Cache:
         return self.own[0].shape[4]
 
     def reserve(self, rows: int, columns: int) -> None:
-        """Make room for so many rows and columns; more than asked for, so that it is seldom."""
+        """Make room for so many rows and columns; for more than asked for where it grows."""
         have_rows, have_columns = self.own[0].shape[2], self.num_columns
         more_columns = max(0, columns - have_columns)
         if more_columns:
             more_columns = -(-more_columns // COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
-        more_rows = max(0, rows - have_rows) and 2 * rows - have_rows
+        more_rows = max(0, rows - have_rows) and (2 * rows - have_rows if have_rows else rows)
         if more_columns or more_rows:
             pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
             self.own = [functional.pad(slab, pad) for slab in self.own]
@@ -160,7 +161,8 @@ class Cache:
             for pair, places, kept_pair in zip(
                 held.unbind(), column.unbind(), kept.unbind(), strict=True
             ):
-                found.append(_RowAttend(*pair.unbind(), *places.unbind(), kept_pair, seen, trunks))
+                at = (*pair.unbind(), *places.unbind())
+                found.append(partial(_attend_rows, *at, kept_pair, seen, trunks))
         return found
 
     def grid_attends(
@@ -174,69 +176,67 @@ class Cache:
         for slab, kept in zip(self.own, self.trunks, strict=True):
             held = slab[:, :, rows, :, :columns]
             for pair, kept_pair in zip(held.unbind(), kept.unbind(), strict=True):
-                found.append(_GridAttend(*pair.unbind(), kept_pair, grid, trunks))
+                found.append(partial(_attend_grid, *pair.unbind(), kept_pair, grid, trunks))
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _RowAttend:
-    """One token a row: it is written at the clock and sees its row, and its trunk if any."""
+def _attend_rows(
+    keys: Float[Tensor, "row kv column dim"],
+    values: Float[Tensor, "row kv column dim"],
+    key_now: Float[Tensor, "row kv dim"],
+    value_now: Float[Tensor, "row kv dim"],
+    kept: Float[Tensor, "two trunk kv place dim"],
+    seen: Float[Tensor, "row 1 column"] | None,
+    trunks: TrunkView | None,
+    query: Float[Tensor, "row head dim"],
+    key: Float[Tensor, "row kv dim"],
+    value: Float[Tensor, "row kv dim"],
+) -> Float[Tensor, "row head dim"]:
+    """One token a row: write it at the clock; it sees its row, and its trunk if any."""
+    _ = key_now.copy_(key)
+    _ = value_now.copy_(value)
+    if trunks is None:
+        return attend_keys(query[:, None], keys, values, seen)[:, 0]
+    rows, heads, dim = query.shape
+    folded = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
+    sight = keys.new_zeros(1, 1, 1, 1) if seen is None else seen[:, None]
+    own = attend_partly(folded, keys, values, sight)
+    return _with_trunks(folded, own, kept, trunks).reshape(rows, heads, dim)
 
-    key: Float[Tensor, "row kv column dim"]
-    value: Float[Tensor, "row kv column dim"]
-    key_now: Float[Tensor, "row kv dim"]
-    value_now: Float[Tensor, "row kv dim"]
-    kept: Float[Tensor, "two trunk kv place dim"]
-    seen: Float[Tensor, "row 1 column"] | None
-    trunks: TrunkView | None
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        _ = self.key_now.copy_(key)
-        _ = self.value_now.copy_(value)
-        if self.trunks is None:
-            return attend_keys(query[:, None], self.key, self.value, self.seen)[:, 0]
-        rows, heads, dim = query.shape
-        folded = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
-        seen = self.key.new_zeros(1, 1, 1, 1) if self.seen is None else self.seen[:, None]
-        own = attend_partly(folded, self.key, self.value, seen)
-        return _with_trunks(folded, own, self.kept, self.trunks).reshape(rows, heads, dim)
-
-
-@dataclass(frozen=True, slots=True)
-class _GridAttend:
-    """Several tokens a row: each is written at its column and sees what the grid says."""
-
-    key: Float[Tensor, "row kv column dim"]
-    value: Float[Tensor, "row kv column dim"]
-    kept: Float[Tensor, "two trunk kv place dim"]
-    grid: Grid
-    trunks: TrunkView | None
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        grid = self.grid
-        self.key[grid.rows, :, grid.columns] = key
-        self.value[grid.rows, :, grid.columns] = value
-        spread = grid.spread(query)
-        if self.trunks is None:
-            out = attend_keys(spread, self.key, self.value, grid.seen)
-            return out[grid.rows, grid.rank]
-        tokens, heads, dim = query.shape
-        rows, group = spread.shape[0], heads // key.shape[1]
-        folded = spread.reshape(rows, grid.size, -1, group, dim).transpose(1, 2)
-        seen = grid.seen[:, None].repeat_interleave(group, dim=2)
-        flat = folded.reshape(rows, -1, grid.size * group, dim)
-        own = tuple(
-            x.view(rows, -1, grid.size, group, x.shape[-1]).transpose(1, 2)[grid.rows, grid.rank]
-            for x in attend_partly(flat, self.key, self.value, seen)
-        )
-        each = query.reshape(tokens, -1, group, dim)
-        joint = _with_trunks(each, own, self.kept, self.trunks)  # pyright: ignore
-        return joint.reshape(tokens, heads, dim)
+def _attend_grid(
+    keys: Float[Tensor, "row kv column dim"],
+    values: Float[Tensor, "row kv column dim"],
+    kept: Float[Tensor, "two trunk kv place dim"],
+    grid: Grid,
+    trunks: TrunkView | None,
+    query: Float[Tensor, "token head dim"],
+    key: Float[Tensor, "token kv dim"],
+    value: Float[Tensor, "token kv dim"],
+) -> Float[Tensor, "token head dim"]:
+    """Several tokens a row: write each at its column; it sees what the grid says."""
+    keys[grid.rows, :, grid.columns] = key
+    values[grid.rows, :, grid.columns] = value
+    spread = grid.spread(query)
+    if trunks is None:
+        return attend_keys(spread, keys, values, grid.seen)[grid.rows, grid.rank]
+    (tokens, heads, dim), kv_heads = query.shape, key.shape[1]
+    rows, group = spread.shape[0], heads // kv_heads
+    folded = spread.view(rows, grid.size, kv_heads, group, dim).transpose(1, 2)
+    seen = grid.seen[:, None].repeat_interleave(group, dim=2)
+    parts = attend_partly(folded.reshape(rows, kv_heads, -1, dim), keys, values, seen)
+    first, second, third = (
+        x.view(rows, kv_heads, grid.size, group, -1).transpose(1, 2)[grid.rows, grid.rank]
+        for x in parts
+    )
+    each = query.reshape(tokens, kv_heads, group, dim)
+    joint = _with_trunks(each, (first, second, third), kept, trunks)
+    return joint.reshape(tokens, heads, dim)
 
 
 def _with_trunks(
     query: Float[Tensor, "token kv group dim"],
-    own: tuple[Tensor, Tensor, Tensor],
+    own: Partial,
     kept: Float[Tensor, "two trunk kv place dim"],
     view: TrunkView,
 ) -> Float[Tensor, "token kv group dim"]:
@@ -250,13 +250,14 @@ def _with_trunks(
     seen = view.seen[:, None]
     if seen.shape[2] > 1:
         seen = seen.repeat_interleave(group, dim=2)
-    shared = tuple(
-        x.view(trunks, kv_heads, size, group, x.shape[-1]).transpose(1, 2)[view.trunk, view.rank]
+    first, second, third = (
+        x.view(trunks, kv_heads, size, group, -1).transpose(1, 2)[view.trunk, view.rank]
         for x in attend_partly(grid, kept[0], kept[1], seen)
     )
+    shared = (first, second, third)
     if view.entries.shape[0] == query.shape[0]:
-        return joined(own, shared).to(query.dtype)  # pyright: ignore
+        return joined(own, shared).to(query.dtype)
     out = (own[0] / own[1]).to(query.dtype)
-    some = tuple(x[view.entries] for x in own)
-    out[view.entries] = joined(some, shared).to(query.dtype)  # pyright: ignore
+    some = (own[0][view.entries], own[1][view.entries], own[2][view.entries])
+    out[view.entries] = joined(some, shared).to(query.dtype)
     return out

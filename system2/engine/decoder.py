@@ -8,7 +8,6 @@ draw becomes depends on its request alone, never on what else is in the batch. C
 end and needs one set of sampling parameters for a batch.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -38,16 +37,12 @@ class Draw:
     p: int
     i: int
     prefix: Tokens
+    params: SamplingParams
     max_tokens: int
     tokens: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
     finish_reason: FinishReason | None = None
     stream: list[float] = field(default_factory=list[float])
-
-    @property
-    def params(self) -> SamplingParams:
-        """How it is drawn."""
-        return self.job.request.params
 
     def uniform(self) -> float:
         """Return the uniform number in [0, 1) that its next token is drawn with."""
@@ -130,7 +125,7 @@ class Decoder:
         for p, prefix in enumerate(request.prefixes):
             _check(prefix, config.max_positions, config.vocab_size)
             room = min(params.max_tokens, config.max_positions - len(prefix))
-            row = [Draw(job, p, i, prefix, room) for i in range(request.n)]
+            row = [Draw(job, p, i, prefix, params, room) for i in range(request.n)]
             job.draws += row
             if row:
                 self._waiting.append(row)
@@ -247,15 +242,19 @@ class Decoder:
             for place, (row, part) in enumerate(zip(self._live, parts, strict=True)):
                 if not part:
                     self._keep(place, row[0])
-        nexts = _placed(parts)
-        if len(nexts) != len(self._live) or any(len(part) != 1 for part in parts):
+        if all(len(part) == 1 for part in parts):  # every row goes on as it is
+            rows, ids = session.all_rows, [token for part in parts for token in part]
+            self._live = [draws for part in parts for draws in part.values()]
+        else:
+            nexts = _placed(parts)
+            rows = torch.tensor([row for row, _, _ in nexts], dtype=torch.long)
+            rows, ids = rows.to(session.device), [token for _, token, _ in nexts]
+            self._live = [draws for _, _, draws in nexts]
             self._kinds = None
-        self._live = [draws for _, _, draws in nexts]
-        if not nexts:
-            session.clear()
+        if not ids:
+            session.take(rows)
             return
-        rows = torch.tensor([row for row, _, _ in nexts], device=session.device)
-        tokens = torch.tensor([token for _, token, _ in nexts], device=session.device)
+        tokens = torch.tensor(ids, device=session.device)
         before = session.positions_computed
         if policy.guide is not None:
             policy.guide.advance(session, rows, tokens)
@@ -294,33 +293,33 @@ class Decoder:
         self, row: _Row, tokens: Sequence[int], logprobs: Sequence[float]
     ) -> dict[int, _Row]:
         """Append a token to each of a row's draws; return those that go on, by their token."""
+        if logprobs[0] != logprobs[0]:  # no number
+            raise UserError(
+                f"{self.policy.tokenizer.folder}: the model's logits are not finite; its weights "
+                "are broken, or too large for their type"
+            )
+        if len(tokens) < len(row):  # greedy draws share one choice
+            tokens, logprobs = [tokens[0]] * len(row), [logprobs[0]] * len(row)
         parts: dict[int, _Row] = {}
-        for number, draw in enumerate(row):
-            at = min(number, len(tokens) - 1)  # greedy draws share one choice
-            if math.isnan(logprobs[at]):
-                raise UserError(
-                    f"{self.policy.tokenizer.folder}: the model's logits are not finite; its "
-                    "weights are broken, or too large for their type"
-                )
+        for draw, token, logprob in zip(row, tokens, logprobs, strict=False):
             if draw.job.is_cancelled:
                 continue
-            draw.tokens.append(tokens[at])
-            draw.logprobs.append(logprobs[at])
-            draw.finish_reason = self._finish_reason(draw)
+            draw.tokens.append(token)
+            draw.logprobs.append(logprob)
+            draw.finish_reason = self._finish_reason(draw, token)
             if draw.finish_reason is None:
-                parts.setdefault(tokens[at], []).append(draw)
+                parts.setdefault(token, []).append(draw)
             else:
                 draw.job.num_finished += 1
         return parts
 
-    def _finish_reason(self, draw: Draw) -> FinishReason | None:
+    def _finish_reason(self, draw: Draw, token: int) -> FinishReason | None:
         """Return why a draw ends with its last token, None where it goes on."""
-        tokenizer = self.policy.tokenizer
-        if draw.tokens[-1] in tokenizer.eos:
+        if token in self.policy.tokenizer.eos:
             return "eos"
         if draw.params.stop:
             longest = max(len(text.encode()) for text in draw.params.stop)  # tokens have a byte
-            tail = tokenizer.decode(draw.tokens[-longest - 1 :])
+            tail = self.policy.tokenizer.decode(draw.tokens[-longest - 1 :])
             if any(text in tail for text in draw.params.stop):
                 return "stop"
         return "length" if len(draw.tokens) == draw.max_tokens else None

@@ -11,6 +11,7 @@ import torch
 
 from system2.core import Completion, SampleRequest, UserError
 from system2.engine.decoder import Decoder
+from system2.engine.memory import keep_freed_memory
 from system2.engine.model import LanguageModel
 from system2.engine.prefixes import PrefixTree
 from system2.engine.step import Guide
@@ -76,6 +77,8 @@ def load_policy(
     """
     folder = find_checkpoint(name)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if where.type == "cpu":
+        _ = keep_freed_memory()
     kind = DTYPES[dtype] if dtype else DTYPES["float32" if where.type == "cpu" else "bfloat16"]
     model = load_model(folder, dtype=kind, device=where)
     tokenizer = load_tokenizer(folder)

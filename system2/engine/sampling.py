@@ -72,17 +72,18 @@ def choose(
     distribution passes the draw's uniform number.
     """
     is_greedy = temperature == 0
-    scaled = logits.float() / torch.where(is_greedy, 1.0, temperature)[:, None]
-    logprobs = scaled.log_softmax(dim=-1)
-    # clamped, since exp takes ten times as long where it underflows
-    cumulative = logprobs.clamp(min=-80).exp_().cumsum(dim=-1, dtype=torch.float64)
+    warm = logits.float() / torch.where(is_greedy, 1.0, temperature)[:, None]
+    # raised to a floor, since exp takes ten times as long where it underflows
+    floor = warm.amax(dim=-1, keepdim=True) - 80
+    probabilities = torch.maximum(warm, floor).softmax(dim=-1)
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
     drawn = torch.searchsorted(cumulative, uniform.double() * cumulative[:, -1:], right=True)
     drawn = drawn.clamp(max=logits.shape[-1] - 1)
-    best = most_probable(logits)[:, None]
-    # the clamp and rounding leave impossible tokens some 1e-35: never take one
-    is_possible = logprobs.gather(1, drawn) > -torch.inf
-    tokens = torch.where(is_possible & ~is_greedy[:, None], drawn, best)
-    return tokens, logprobs.gather(1, tokens)
+    # the floor and rounding leave impossible tokens some 1e-35: never take one
+    is_best = is_greedy[:, None] | (warm.gather(1, drawn) == -torch.inf)
+    if bool(is_best.any()):
+        drawn = torch.where(is_best, most_probable(logits)[:, None], drawn)
+    return drawn, probabilities.gather(1, drawn).log()
 
 
 def choose_greedily(

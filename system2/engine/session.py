@@ -30,7 +30,8 @@ class Session:
 
     Row r holds the columns `starts[r]` to the clock, after those of trunk `trunk_of[r]` (-1:
     none); its next token has position `positions[r]`. `hidden[r]` is the policy's last hidden
-    state there, `own[r]` what the guide read; `positions_computed` counts the positions run.
+    state there, `own[r]` what the guide read; `all_rows` names the rows as they stand;
+    `positions_computed` counts the positions run.
     """
 
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
@@ -48,6 +49,7 @@ class Session:
         self.hidden = self.cache.own[0].new_zeros(0, model.config.hidden_size)
         self.own: Tensor | None = None
         self.positions_computed = 0
+        self.all_rows: Tensor = nothing
         self._table = rotary_table(model, FIRST_TABLE)
         self._furthest = 0
         self._ahead = 0  # columns from the clock on that candidates hold
@@ -97,6 +99,7 @@ class Session:
         trunked = torch.tensor([number.get(p, -1) for p in rows], device=self.device)
         starts = torch.where(trunked < 0, self.clock - lengths[of], self.clock)
         self.starts = torch.cat((self.starts, starts))
+        self.all_rows = torch.arange(old + len(rows), device=self.device)
         self.positions = torch.cat((self.positions, lengths[of]))
         self.trunk_of = torch.cat((self.trunk_of, trunked))
         self.trunk_lengths = torch.cat((self.trunk_lengths, lengths[trunks]))
@@ -111,14 +114,15 @@ class Session:
     def take(self, rows: Int[Tensor, "row"]) -> None:
         """Go on with the given rows, in that order, a row as often as it is named.
 
-        What stays in its place costs nothing. Trunks without a row are dropped once they
+        What stays in its place costs nothing (`all_rows`: nothing at all). Trunks without a row are dropped once they
         are an eighth of all: dropping copies the others.
         """
-        if torch.equal(rows, torch.arange(self.num_rows, device=self.device)):
+        if rows is self.all_rows:
             return
         self.cache.take(rows, self.clock + self._ahead)
         self.starts, self.positions = self.starts[rows], self.positions[rows]
         self.hidden, self.trunk_of = self.hidden[rows], self.trunk_of[rows]
+        self.all_rows = torch.arange(rows.shape[0], device=self.device)
         if self.own is not None:
             self.own = self.own[rows]
         self._is_view_fresh = False
