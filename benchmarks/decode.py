@@ -6,7 +6,7 @@ Both draw at temperature 1 on one thread, to the same number of tokens; a ratio 
 ours takes less processor time for them. `sample_batchN`: N prompts of 32 tokens, 64 new each.
 `sample_ragged`: 192 prompts, lengths drawn from an exponential distribution with mean 32, 64 rows
 at a time (generate computes a batch to its longest row). `prefix_64x128`: 64 completions of 16
-tokens of one prompt of 128. The policy is `tiny`, or random weights of its shape where it is absent.
+tokens of one prompt of 128. The policy is `tiny`, or random weights of its shape without it.
 """
 
 import argparse
@@ -101,9 +101,7 @@ def cases(policy: LocalPolicy, theirs: Any) -> dict[str, tuple[Run, Run, int]]:
     texts, rng = prompts(RAGGED, PROMPT, vocab), random.Random(1)
     lengths = [min(LONGEST, 1 + int(rng.expovariate(1 / MEAN))) for _ in texts]
     starts = range(0, RAGGED, ROWS)
-    parts = [
-        generator(theirs, texts[i : i + ROWS], max(lengths[i : i + ROWS])) for i in starts
-    ]
+    parts = [generator(theirs, texts[i : i + ROWS], max(lengths[i : i + ROWS])) for i in starts]
     found["sample_ragged"] = (
         sampler(policy, texts, lengths),
         lambda: [run() for run in parts],
@@ -171,10 +169,14 @@ def main() -> None:
         rows: dict[str, dict[str, float]] = {}
         for name, (ours, other, tokens) in cases(policy, theirs).items():
             ratio, mine, its = measured(ours, other, arguments.rounds)
-            rates = {"ours": tokens / statistics.median(mine), "theirs": tokens / statistics.median(its)}
+            rates = {
+                "ours": tokens / statistics.median(mine),
+                "theirs": tokens / statistics.median(its),
+            }
             rows[name] = {"ratio": ratio, **rates}
             if not arguments.json:
-                print(f"{name:<16}{rates['ours']:>10.0f}{rates['theirs']:>10.0f} tokens/s{ratio:>8.2f}")
+                both = f"{rates['ours']:>10.0f}{rates['theirs']:>10.0f}"
+                print(f"{name:<16}{both} tokens/s{ratio:>8.2f}")
         floors = {n: 1e3 * products_s(policy, n, arguments.rounds) for n in (1, 16, 64)}
     if not arguments.json:
         for n, floor in floors.items():

@@ -81,13 +81,11 @@ class Cache:
     ) -> None:
         self.num_rows = 0
         runs = [(shape, len(list(same))) for shape, same in groupby(shapes)]
-        self.own, self.trunks = (
-            [
-                torch.zeros(layers, 2, 0, heads, 0, dim, dtype=dtype, device=device)
-                for (heads, dim), layers in runs
-            ]
-            for _ in range(2)
-        )
+        self.own: list[Tensor] = [
+            torch.zeros(layers, 2, 0, heads, 0, dim, dtype=dtype, device=device)
+            for (heads, dim), layers in runs
+        ]
+        self.trunks: list[Tensor] = list(self.own)
 
     @property
     def num_columns(self) -> int:

@@ -10,18 +10,18 @@ end and needs one set of sampling parameters for a batch.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from system2.core import Completion, FinishReason, SampleRequest, SamplingParams, Tokens, UserError
 from system2.engine import sampling
+from system2.engine.model import LanguageModel
 from system2.engine.prefill import Prefill
-from system2.engine.session import Session
-
-if TYPE_CHECKING:
-    from system2.engine.local import LocalPolicy
+from system2.engine.prefixes import PrefixTree
+from system2.engine.session import Guide, Session
+from system2.engine.tokenizer import Tokenizer
 
 TRUNK_DRAWS, TRUNK_TOKENS = 4, 16
 """A prompt of so many draws and tokens is kept once for all its rows; else each row has it."""
@@ -92,12 +92,28 @@ class _Kinds:
 
 
 class Decoder:
-    """Requests in, completions out, a token at a time."""
+    """Requests in, completions out, a token at a time.
 
-    def __init__(self, policy: "LocalPolicy") -> None:
-        self.policy = policy
-        self.session = Session(policy.model, policy.guide)
-        self.tree = policy.prefixes()
+    At most `max_rows` draws are under way; a forward runs at most `max_batch_tokens` tokens of
+    prompts. `positions_requested` counts the positions that completions asked for hold
+    (prompts, and all tokens but the last, draw by draw), `positions_computed` those that were
+    run; the rest was found in the tree, or shared.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        guide: Guide | None = None,
+        tree: PrefixTree | None = None,
+        *,
+        max_rows: int = 64,
+        max_batch_tokens: int = 2048,
+    ) -> None:
+        self.model, self.tokenizer, self.guide, self.tree = model, tokenizer, guide, tree
+        self.max_rows, self.max_batch_tokens = max_rows, max_batch_tokens
+        self.session = Session(model, guide)
+        self.positions_requested = self.positions_computed = 0
         self._waiting: list[_Row] = []
         self._joining: tuple[Prefill, list[int], list[_Row]] | None = None
         self._live: list[_Row] = []
@@ -121,7 +137,7 @@ class Decoder:
     def submit(self, request: SampleRequest) -> Job:
         """Queue a request. Raises: `UserError` where a prefix does not fit the model."""
         job = Job(request)
-        config, params = self.policy.model.config, request.params
+        config, params = self.model.config, request.params
         for p, prefix in enumerate(request.prefixes):
             _check(prefix, config.max_positions, config.vocab_size)
             room = min(params.max_tokens, config.max_positions - len(prefix))
@@ -143,7 +159,7 @@ class Decoder:
             self._admit()
         if self._joining is not None:
             prefill, rows, draws = self._joining
-            prefill.advance(self.policy.max_batch_tokens)
+            prefill.advance(self.max_batch_tokens)
             if prefill.is_done:
                 self._join(prefill, rows, draws)
         if self._live:
@@ -153,8 +169,8 @@ class Decoder:
 
     def _admit(self) -> None:
         """Start to run the prompts of waiting draws, if there is room enough for them."""
-        room = self.policy.max_rows - self.num_live
-        if self._live and room < min(self.policy.max_rows // 4, self.num_waiting):
+        room = self.max_rows - self.num_live
+        if self._live and room < min(self.max_rows // 4, self.num_waiting):
             return
         prompts: dict[Tokens, dict[SamplingParams, _Row]] = {}
         for draw in self._chosen(room):
@@ -167,7 +183,7 @@ class Decoder:
         ordered = sorted(prompts, key=len)  # neighbours run side by side
         of = [i for i, prompt in enumerate(ordered) for _ in prompts[prompt]]
         draws = [row for prompt in ordered for row in prompts[prompt].values()]
-        prefill = Prefill(self.policy.model, self.policy.guide, ordered, self.tree)
+        prefill = Prefill(self.model, self.guide, ordered, self.tree)
         self._joining = (prefill, of, draws)
 
     def _chosen(self, room: int) -> list[Draw]:
@@ -223,16 +239,16 @@ class Decoder:
             self._live += [alive[i] for i in kept]
             self._kinds = None
         for row in alive:
-            self.policy.positions_requested += sum(len(draw.prefix) for draw in row)
-        self.policy.positions_computed += prefill.num_computed
+            self.positions_requested += sum(len(draw.prefix) for draw in row)
+        self.positions_computed += prefill.num_computed
 
     # One token for all
 
     def _step(self) -> None:
-        session, policy = self.session, self.policy
-        logits = policy.model.logits(session.hidden).float()
-        if policy.guide is not None:
-            logits = policy.guide.adjust(session, logits)
+        session = self.session
+        logits = self.model.logits(session.hidden).float()
+        if self.guide is not None:
+            logits = self.guide.adjust(session, logits)
         chosen, logprobs = self._choose(logits)
         parts = [
             self._parted(row, tokens, values)
@@ -256,12 +272,12 @@ class Decoder:
             return
         tokens = torch.tensor(ids, device=session.device)
         before = session.positions_computed
-        if policy.guide is not None:
-            policy.guide.advance(session, rows, tokens)
+        if self.guide is not None:
+            self.guide.advance(session, rows, tokens)
         else:
             session.extend(rows, tokens)
-        policy.positions_computed += session.positions_computed - before
-        policy.positions_requested += self.num_live
+        self.positions_computed += session.positions_computed - before
+        self.positions_requested += self.num_live
 
     def _choose(self, logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
         """Choose a token for each draw of each row, under the row's parameters."""
@@ -295,7 +311,7 @@ class Decoder:
         """Append a token to each of a row's draws; return those that go on, by their token."""
         if logprobs[0] != logprobs[0]:  # no number
             raise UserError(
-                f"{self.policy.tokenizer.folder}: the model's logits are not finite; its weights "
+                f"{self.tokenizer.folder}: the model's logits are not finite; its weights "
                 "are broken, or too large for their type"
             )
         if len(tokens) < len(row):  # greedy draws share one choice
@@ -315,11 +331,11 @@ class Decoder:
 
     def _finish_reason(self, draw: Draw, token: int) -> FinishReason | None:
         """Return why a draw ends with its last token, None where it goes on."""
-        if token in self.policy.tokenizer.eos:
+        if token in self.tokenizer.eos:
             return "eos"
         if draw.params.stop:
             longest = max(len(text.encode()) for text in draw.params.stop)  # tokens have a byte
-            tail = self.policy.tokenizer.decode(draw.tokens[-longest - 1 :])
+            tail = self.tokenizer.decode(draw.tokens[-longest - 1 :])
             if any(text in tail for text in draw.params.stop):
                 return "stop"
         return "length" if len(draw.tokens) == draw.max_tokens else None

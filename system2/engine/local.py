@@ -14,7 +14,7 @@ from system2.engine.decoder import Decoder
 from system2.engine.memory import keep_freed_memory
 from system2.engine.model import LanguageModel
 from system2.engine.prefixes import PrefixTree
-from system2.engine.step import Guide
+from system2.engine.session import Guide
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import DTYPES, find_checkpoint, load_model
 
@@ -26,11 +26,9 @@ CACHE_BYTES = 256 << 20
 class LocalPolicy:
     """A checkpoint as a `Policy`; `guide` adjusts its next-token logits (LLM2).
 
-    `max_rows` draws are decoded at a time, in as many rows at most; a forward runs at most
-    `max_batch_tokens` tokens of prompts; `cache_bytes` of earlier texts are kept (0: none).
-    `positions_requested` counts the positions that the completions asked for hold (prompts,
-    and all tokens but the last, draw by draw), `positions_computed` those that were run;
-    the rest was found or shared.
+    `max_rows` and `max_batch_tokens` are the `Decoder`'s; `cache_bytes` of earlier texts are
+    kept (0: none). `positions_requested` and `positions_computed` are the sums of the
+    decoders' since it was made.
     """
 
     model: LanguageModel
@@ -50,13 +48,20 @@ class LocalPolicy:
 
         Raises: `UserError` where a prefix leaves no room in the model's positions.
         """
-        decoder = Decoder(self)
+        decoder = self.decoder()
         jobs = [decoder.submit(request) for request in requests]
         while not decoder.is_idle:
             decoder.step()
+        self.positions_requested += decoder.positions_requested
+        self.positions_computed += decoder.positions_computed
         return [job.completions() for job in jobs]
 
-    def prefixes(self) -> PrefixTree | None:
+    def decoder(self) -> Decoder:
+        """Return what takes requests at any time and is stepped by hand (a server's loop)."""
+        limits = {"max_rows": self.max_rows, "max_batch_tokens": self.max_batch_tokens}
+        return Decoder(self.model, self.tokenizer, self.guide, self._prefixes(), **limits)
+
+    def _prefixes(self) -> PrefixTree | None:
         """Return what is known of earlier texts: nothing of what other weights have made."""
         if not self.cache_bytes:
             return None

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -378,15 +378,17 @@ def tensors_of(module: nn.Module, *, with_ties: bool = True) -> Iterator[tuple[s
     A tied one has both names, or `with_ties` False its first; the parts of a stacked
     projection are views of it, without gradients.
     """
-    stacked = {n: m for n, m in module.named_modules() if isinstance(m, StackedLinear)}
+    modules = cast("Iterable[tuple[str, nn.Module]]", module.named_modules())
+    stacked = {name: part.parts for name, part in modules if isinstance(part, StackedLinear)}
     for name, parameter in module.named_parameters(remove_duplicate=not with_ties):
         owner, _, kind = name.rpartition(".")
         if owner not in stacked:
             yield name, parameter
             continue
-        parts, prefix = stacked[owner].parts, owner[: owner.rfind(".") + 1]
-        pieces = parameter.detach().split(list(parts.values()))
-        yield from ((f"{prefix}{part}.{kind}", x) for part, x in zip(parts, pieces, strict=True))
+        prefix, first = owner[: owner.rfind(".") + 1], 0
+        for part, size in stacked[owner].items():
+            yield f"{prefix}{part}.{kind}", parameter.detach()[first : first + size]
+            first += size
 
 
 def initialise(model: LanguageModel, seed: int) -> None:

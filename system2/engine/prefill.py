@@ -16,7 +16,7 @@ from system2.engine.attention import sight
 from system2.engine.cache import Grid
 from system2.engine.model import LanguageModel
 from system2.engine.prefixes import End, PrefixTree
-from system2.engine.step import Guide, Step, forward, layers_of, new_cache
+from system2.engine.step import Reader, Step, forward, layers_of, new_cache
 
 
 class Prefill:
@@ -29,12 +29,12 @@ class Prefill:
     def __init__(
         self,
         model: LanguageModel,
-        guide: Guide | None,
+        reader: Reader | None,
         prompts: Sequence[Tokens],
         tree: PrefixTree | None = None,
     ) -> None:
-        self.model, self.guide, self.prompts, self.tree = model, guide, prompts, tree
-        self._weights = layers_of(model, guide)
+        self.model, self.reader, self.prompts, self.tree = model, reader, prompts, tree
+        self._weights = layers_of(model, reader)
         self.cache = new_cache(self._weights)
         self.width = max(map(len, prompts))
         self.cache.reserve(len(prompts), self.width)
@@ -107,14 +107,16 @@ class Prefill:
             self.cache.grid_attends(grid, slice(first, rows[-1] + 1)),
         )
         tokens = torch.tensor(flat, device=self.device)
-        hidden, own = forward(self.model, self.guide, tokens, step)
+        hidden, own = forward(self.model, self.reader, tokens, step)
         self.num_computed += len(flat)
         end = 0
         for row, start, count in zip(rows, known, counts, strict=True):
             end += count
             self._known[row] = start + count
             if self._known[row] == len(self.prompts[row]):
-                state = End(hidden[end - 1].clone(), own[end - 1].clone() if own is not None else None)
+                state = End(
+                    hidden[end - 1].clone(), own[end - 1].clone() if own is not None else None
+                )
                 self._finish(row, state)
                 self._keep(row, state)
 

@@ -6,6 +6,7 @@ at once, and the accepted one's keys and values stay.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -17,12 +18,28 @@ from system2.engine.cache import Grid, TrunkView
 from system2.engine.model import LanguageModel
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import Slabs
-from system2.engine.step import Guide, Step, forward, layers_of, new_cache, rotary_table
+from system2.engine.step import Reader, Step, forward, layers_of, new_cache, rotary_table
 
 DROP_AT = 8
 """Trunks without rows are dropped when they are an eighth of all."""
 FIRST_TABLE = 512
 """Positions whose rotary turns are looked up from the start."""
+
+
+class Guide(Reader, Protocol):
+    """What adjusts the next token's logits inside the engine's step (LLM2, contrast, ...)."""
+
+    def adjust(
+        self, session: "Session", logits: Float[Tensor, "batch vocab"]
+    ) -> Float[Tensor, "batch vocab"]:
+        """Return adjusted logits of every row's next token; -inf is never chosen."""
+        ...
+
+    def advance(
+        self, session: "Session", rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
+    ) -> None:
+        """Go on from row `rows[i]` with token `chosen[i]`, for each next row i."""
+        ...
 
 
 class Session:
@@ -114,8 +131,8 @@ class Session:
     def take(self, rows: Int[Tensor, "row"]) -> None:
         """Go on with the given rows, in that order, a row as often as it is named.
 
-        What stays in its place costs nothing (`all_rows`: nothing at all). Trunks without a row are dropped once they
-        are an eighth of all: dropping copies the others.
+        What stays in its place costs nothing (`all_rows`: nothing at all). Trunks without a
+        row are dropped once they are an eighth of all: dropping copies the others.
         """
         if rows is self.all_rows:
             return
@@ -139,7 +156,9 @@ class Session:
         is_used = torch.bincount(named, minlength=count) > 0
         used = is_used.nonzero()[:, 0]
         if (count - used.shape[0]) * DROP_AT > count:
-            number = torch.cat((is_used.cumsum(0) - 1, is_used.new_full((1,), -1, dtype=torch.long)))
+            number = torch.cat(
+                (is_used.cumsum(0) - 1, is_used.new_full((1,), -1, dtype=torch.long))
+            )
             self.trunk_of = number[self.trunk_of]  # -1, none, names the last
             self.cache.take_trunks(used)
             self.trunk_lengths = self.trunk_lengths[used]
@@ -183,9 +202,9 @@ class Session:
     def _refresh(self) -> None:
         """Work out again what rows see, where rows or columns have changed."""
         width = self.model.config.sliding_window
-        if self._is_view_fresh and width is None:
-            if self._seen is None or self._seen.shape[2] > self.clock:
-                return
+        is_wide = self._seen is None or self._seen.shape[2] > self.clock
+        if self._is_view_fresh and width is None and is_wide:
+            return
         columns = torch.arange(self.cache.num_columns, device=self.device)
         first = self.starts
         if width is not None:
@@ -230,7 +249,7 @@ class Session:
         order, rank = trunk.argsort(stable=True), torch.empty_like(trunk)
         starts = counts.cumsum(0) - counts
         rank[order] = torch.arange(trunk.shape[0], device=self.device) - starts[trunk[order]]
-        width = self.cache.trunks[0].shape[4]
+        width = int(self.cache.trunks[0].shape[4])
         places = torch.arange(width, device=self.device)
         seen = places >= width - self.trunk_lengths[:, None, None]
         size, window = int(counts.max()), self.model.config.sliding_window

@@ -1,25 +1,21 @@
-"""One forward through a policy and the guide beside it, and where its tokens stand.
+"""One forward through a policy and what reads along with it, and where its tokens stand.
 
 Place in the flow: `prefill` and `session` say where tokens stand and what they see (a `Step`),
-`forward` runs them; a `Guide` (LLM2's token verifiers, contrastive decoding, or none) may keep
-layers of its own in the same cache and change the next token's logits.
+`forward` runs them. A `Reader` is a guide's own layers (a token verifier's, an amateur's).
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from system2.engine.attention import Attend
 from system2.engine.cache import Cache
 from system2.engine.model import LanguageModel, Layer, LayerWeights, rms_norm, run_layer
-
-if TYPE_CHECKING:
-    from system2.engine.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +44,33 @@ class Step:
         return x
 
 
-class Guide(Protocol):
-    """What adjusts the next token's logits inside the engine's step.
+class Reader(Protocol):
+    """What runs layers of its own beside the policy's, in the same forward and cache.
 
-    `tap` is the policy layer whose input the guide reads (the number of layers: the last
-    layer's output, before the norm).
+    `tap` is the policy layer whose input it reads (the number of layers: the last layer's
+    output, before the norm).
     """
 
     tap: int
 
-    def layers(self) -> Iterable[Layer]:
-        """Return the layers whose keys and values the guide keeps in the cache."""
+    def layers(self) -> Iterable[nn.Module]:
+        """Return the layers (`model.Layer`) whose keys and values it keeps in the cache."""
         ...
 
     def parameters(self) -> Iterable[Tensor]:
-        """Return the weights that the guide's layers are made of."""
+        """Return the weights that what it reads depends on."""
         ...
 
     def read(
         self, tokens: Int[Tensor, "token"], tapped: Float[Tensor, "token size"], step: Step
     ) -> Float[Tensor, "token own"] | None:
-        """Run the guide's own layers, those of `step`, over tokens; return what `adjust` needs."""
-        ...
-
-    def adjust(
-        self, session: "Session", logits: Float[Tensor, "batch vocab"]
-    ) -> Float[Tensor, "batch vocab"]:
-        """Return adjusted logits of every row's next token; -inf is never chosen."""
-        ...
-
-    def advance(
-        self, session: "Session", rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
-    ) -> None:
-        """Go on from row `rows[i]` with token `chosen[i]`, for each next row i."""
+        """Run its own layers, those of `step`, over tokens; return their states, if any."""
         ...
 
 
-def layers_of(model: LanguageModel, guide: Guide | None) -> list[LayerWeights]:
-    """Return the weights of a policy's layers, and then of its guide's, as they are now."""
-    layers = [*model.model.layers, *(guide.layers() if guide is not None else ())]
+def layers_of(model: LanguageModel, reader: Reader | None) -> list[LayerWeights]:
+    """Return the weights of a policy's layers, and then of its reader's, as they are now."""
+    layers = [*model.model.layers, *(reader.layers() if reader is not None else ())]
     return [cast(Layer, layer).weights() for layer in layers]
 
 
@@ -98,23 +82,23 @@ def new_cache(weights: Sequence[LayerWeights]) -> Cache:
 
 def forward(
     model: LanguageModel,
-    guide: Guide | None,
+    reader: Reader | None,
     tokens: Int[Tensor, "token"],
     step: Step,
     *,
     is_read: bool = True,
 ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token own"] | None]:
-    """Run tokens; return the policy's normed last states, and what the guide read.
+    """Run tokens; return the policy's normed last states, and what the reader read.
 
-    `is_read` False: the guide's layers hold these tokens already.
+    `is_read` False: the reader's layers hold these tokens already.
     """
     trunk, top = model.model, model.config.num_layers
-    tap = guide.tap if guide is not None else top
+    tap = reader.tap if reader is not None else top
     tapped = step.of(slice(tap)).run(functional.embedding(tokens, trunk.embed_tokens.weight))
     x = step.of(slice(tap, top)).run(tapped) if tap < top else tapped
     own = None
-    if guide is not None and is_read:
-        own = guide.read(tokens, tapped, step.of(slice(top, None)))
+    if reader is not None and is_read:
+        own = reader.read(tokens, tapped, step.of(slice(top, None)))
     return rms_norm(x, trunk.norm.weight, trunk.norm.eps), own
 
 

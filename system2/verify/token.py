@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from system2.engine.attention import Window
-from system2.engine.model import LanguageModel, Layer
+from system2.engine.model import LanguageModel
 from system2.engine.sampling import plausible
 from system2.engine.session import Session
 from system2.engine.step import Step
@@ -153,7 +153,7 @@ class VerifierGuide:
         """The policy layer whose input it reads."""
         return self.verifier.top.tap
 
-    def layers(self) -> Iterable[Layer]:
+    def layers(self) -> Iterable[nn.Module]:
         """Return the verifier's layers."""
         return self.verifier.top.layers
 
@@ -219,7 +219,7 @@ class PlausibleGuide:
     alpha: float = 0.1
     tap: int = 0
 
-    def layers(self) -> Iterable[Layer]:
+    def layers(self) -> Iterable[nn.Module]:
         """Return nothing: it has no layers."""
         return ()
 
@@ -252,7 +252,7 @@ class ContrastiveGuide:
     gamma: float = 0.5
     tap: int = 0
 
-    def layers(self) -> Iterable[Layer]:
+    def layers(self) -> Iterable[nn.Module]:
         """Return the amateur's layers."""
         return self.amateur.model.layers
 
