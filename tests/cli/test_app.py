@@ -34,13 +34,13 @@ def assert_refused(done: subprocess.CompletedProcess[str], *names: object) -> No
 def test_help_answers_at_once_and_names_every_command() -> None:
     def seconds_used() -> float:
         """The processor's seconds: the clock's would measure what else this machine does."""
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert run("--help").returncode == 0
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
 
-    start = seconds_used()
+    assert min(seconds_used() for _ in range(3)) < 0.5  # a busy machine slows a processor, too
     done = run("--help")
-    assert seconds_used() - start < 0.5
-    assert done.returncode == 0
     for name in build_app():
         assert name in done.stdout
 
