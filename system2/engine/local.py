@@ -56,6 +56,10 @@ class LocalPolicy:
         self.positions_computed += decoder.positions_computed
         return [job.completions() for job in jobs]
 
+    def forget(self) -> None:
+        """Drop what is known of earlier texts, so that costs do not depend on what ran before."""
+        self._tree = None
+
     def decoder(self) -> Decoder:
         """Return what takes requests at any time and is stepped by hand (a server's loop)."""
         limits = {"max_rows": self.max_rows, "max_batch_tokens": self.max_batch_tokens}

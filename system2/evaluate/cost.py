@@ -38,7 +38,12 @@ def step_costs(
     """
     request = SampleRequest(tuple(prompts), 1, SamplingParams(tokens, temperature), seed=0)
     endless = {
-        name: replace(p, tokenizer=replace(p.tokenizer, eos=frozenset()), max_rows=len(prompts))
+        name: replace(
+            p,
+            tokenizer=replace(p.tokenizer, eos=frozenset()),
+            max_rows=len(prompts),
+            cache_bytes=0,  # every round runs its prompts anew
+        )
         for name, p in policies.items()
     }
     times: dict[str, list[float]] = {name: [] for name in endless}
