@@ -315,7 +315,8 @@ def tree_row(
 
     `text` turns the tokens a node adds into text; `answer` is what was selected, None where there
     is none; `positions_computed` counts the positions the policy's forwards took, None: not
-    counted (the tree knows how many were requested; what was not computed was reused). `attempts` gives finished nodes, by index, an "answer" and a "grade" of their own.
+    counted (the tree knows how many were requested; what was not computed was reused).
+    `attempts` gives finished nodes, by index, an "answer" and a "grade" of their own.
     """
     nodes: list[Row] = [
         {

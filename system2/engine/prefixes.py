@@ -12,6 +12,7 @@ contiguous rows need no kernel of their own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 from jaxtyping import Float
 from torch import Tensor
@@ -129,16 +130,18 @@ class PrefixTree:
     def _evict(self) -> None:
         """Drop the leaves used least recently until a tenth of the budget is free."""
         target = self.max_bytes * 9 // 10
-        while self.num_bytes > target:
-            leaves = sorted(self._leaves(), key=lambda leaf: leaf.used)
-            if not leaves:
-                return
-            for leaf in leaves:
-                if self.num_bytes <= target:
-                    return
-                assert leaf.parent is not None, "a leaf has a parent"
-                del leaf.parent.children[leaf.tokens[0]]
-                self.num_bytes -= leaf.num_bytes
+        heap = [(leaf.used, number, leaf) for number, leaf in enumerate(self._leaves())]
+        heapify(heap)
+        number = len(heap)
+        while heap and self.num_bytes > target:
+            _, _, leaf = heappop(heap)
+            parent = leaf.parent
+            assert parent is not None, "a leaf has a parent"
+            del parent.children[leaf.tokens[0]]
+            self.num_bytes -= leaf.num_bytes
+            if not parent.children and parent is not self._root:
+                number += 1
+                heappush(heap, (parent.used, number, parent))
 
     def _leaves(self) -> list[_Branch]:
         found, stack = list[_Branch](), list(self._root.children.values())
