@@ -92,9 +92,12 @@ def _answer(
     ]
     answers: list[Any] = [None] * len(live)
     if samples:
-        for (i, _), drawn in zip(samples, policy.sample([r for _, r in samples]), strict=True):
+        requests = [request for _, request in samples]
+        for (i, request), drawn in zip(samples, policy.sample(requests), strict=True):
             answers[i] = drawn
-            live[i].tree.sampled_tokens += _num_tokens(drawn)
+            tree = live[i].tree
+            tree.sampled_tokens += _num_tokens(drawn)
+            tree.positions_requested += _num_positions(request, drawn)
     if scores:
         if verifier is None:
             raise UserError("this search needs a verifier of solutions; name one")
@@ -108,6 +111,15 @@ def _answer(
 
 def _num_tokens(drawn: Sequence[Sequence[Completion]]) -> int:
     return sum(len(c.tokens) for completions in drawn for c in completions)
+
+
+def _num_positions(request: SampleRequest, drawn: Sequence[Sequence[Completion]]) -> int:
+    """Return how many positions its completions would take if each were run alone."""
+    return sum(
+        len(prefix) + len(completion.tokens) - 1
+        for prefix, completions in zip(request.prefixes, drawn, strict=True)
+        for completion in completions
+    )
 
 
 def _share(request: SampleRequest, tree: Tree, budget: int | None) -> int:

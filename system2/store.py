@@ -314,8 +314,9 @@ def tree_row(
     """Return a search's record as the row of a trees file.
 
     `text` turns the tokens a node adds into text; `answer` is what was selected, None where there
-    is none; `positions_computed` counts the positions the models' forwards took, None: not
-    counted. `attempts` gives finished nodes, by index, an "answer" and a "grade" of their own.
+    is none; `positions_computed` counts the positions the policy's forwards took, None: not
+    counted (the tree knows how many were requested; what was not computed was reused).
+    `attempts` gives finished nodes, by index, an "answer" and a "grade" of their own.
     """
     nodes: list[Row] = [
         {
@@ -338,6 +339,7 @@ def tree_row(
         "answer": answer,
         "grade": grade,
         "sampled_tokens": tree.sampled_tokens,
+        "positions_requested": tree.positions_requested,
         "positions_computed": positions_computed,
     }
 

@@ -32,8 +32,9 @@ class Node:
 class Tree:
     """A problem, the seed of its search, and the nodes found so far (append-only).
 
-    The driver adds what its answers cost to `sampled_tokens` and `scored_prefixes`: a search
-    may drop a completion, so the nodes alone do not tell.
+    The driver adds what its answers cost to `sampled_tokens`, `scored_prefixes` and
+    `positions_requested` (the prompt and tokens of every completion, less the last token, which
+    is never run): a search may drop a completion, so the nodes alone do not tell.
     """
 
     def __init__(self, problem: Problem, seed: int, prompt: Tokens) -> None:
@@ -42,6 +43,7 @@ class Tree:
         self.prompt = prompt
         self.sampled_tokens = 0
         self.scored_prefixes = 0
+        self.positions_requested = 0
         self._nodes = [Node(parent=None, tokens=(), logprobs=(), depth=0, terminal=False)]
 
     @property

@@ -240,7 +240,8 @@ def test_a_trees_file_holds_what_scripts_rely_on(tmp_path: Path) -> None:
     assert manifest["command"] == "solve"
     (read,) = rows
     assert list(read) == [
-        *("problem", "seed", "nodes", "answer", "grade", "sampled_tokens", "positions_computed")
+        *("problem", "seed", "nodes", "answer", "grade", "sampled_tokens"),
+        *("positions_requested", "positions_computed"),
     ]
     names = ("parent", "tokens", "text", "logprobs", "depth", "terminal", "value")
     assert [[node[name] for name in names] for node in read["nodes"]] == [

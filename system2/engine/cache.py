@@ -1,206 +1,261 @@
-"""Where keys and values are kept while decoding, and which of them a token sees.
+"""Where keys and values are kept while decoding, and who sees which of them.
 
-Place in the flow: `session` owns one `Cache` a batch and makes a `Window` a forward; `model`
-writes and reads through them. A prompt's keys and values are kept once, whatever the number of
-rows that go on from it, and attended to by all of them together (cascade attention); what a row
-adds stands in slots of its own, in order. What stands beyond a row's end may be anything
-(candidates that were not chosen): it is overwritten before it is seen.
+Place in the flow: `session` owns one `Cache` a batch; `model` hands queries, keys and values to
+its `Attend`s. Rows share a clock: whatever a row's length, its next token stands in column
+`clock` and its text in the columns before, so that a step writes one column for all. The
+beginning that many rows go on from is kept once, as a trunk, and attended to by all of them in
+one product (cascade attention: Hydragen, arXiv 2402.05099; FlashInfer, arXiv 2501.01005).
+Columns from the clock on may hold anything (candidates that were not chosen): they are written
+before they are seen.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from system2.engine.attention import Attend, Partial, attend_keys, attend_partly, joined
+
+COLUMNS_AT_ONCE = 64
+"""Rows get room for new columns in steps of this many."""
+
 
 @dataclass(frozen=True, slots=True)
-class PromptView:
-    """Which kept prompt each batch entry goes on from.
+class TrunkView:
+    """Which of a forward's tokens go on from a trunk.
 
-    Entry b is number `rank[b]` of the at most `size` entries of prompt `prompt[b]`;
-    `mask[g, m, key]` is True where entry m of prompt g sees a key of the prompt (a middle
-    axis of 1 stands for every entry).
+    Token `entries[i]` goes on from trunk `trunk[i]`, and is number `rank[i]` of its at most
+    `size` tokens; `seen[g, m, place]` is 0 where token m of trunk g sees a place of the
+    trunk, else -inf (a middle axis of 1 stands for every token).
     """
 
-    prompt: Int[Tensor, "batch"]
-    rank: Int[Tensor, "batch"]
+    entries: Int[Tensor, "trunked"]
+    trunk: Int[Tensor, "trunked"]
+    rank: Int[Tensor, "trunked"]
     size: int
-    mask: Bool[Tensor, "prompt entry key"]
+    seen: Float[Tensor, "trunk entry place"]
 
-    def gather(self, x: Float[Tensor, "batch *rest"]) -> Float[Tensor, "prompt entry *rest"]:
-        """Return entries in a grid of prompts, zeros where a prompt has fewer."""
-        grid = x.new_zeros(self.mask.shape[0], self.size, *x.shape[1:])
-        grid[self.prompt, self.rank] = x
+    def gather(self, x: Float[Tensor, "token *rest"]) -> Float[Tensor, "trunk entry *rest"]:
+        """Return tokens in a grid of trunks, zeros where a trunk has fewer."""
+        grid = x.new_zeros(self.seen.shape[0], self.size, *x.shape[1:])
+        grid[self.trunk, self.rank] = x[self.entries]
         return grid
 
-    def scatter(self, grid: Float[Tensor, "prompt entry *rest"]) -> Float[Tensor, "batch *rest"]:
-        """Return the grid's entries in the batch's order."""
-        return grid[self.prompt, self.rank]
-
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """Where the tokens of one forward stand and what they see.
+class Grid:
+    """Several tokens a row at once: candidates for a place, or a stretch of its text.
 
-    `mask[b, t, key]` is True where a query sees a key; without a cache the keys are the
-    tokens themselves, with one they are the slots of the cache's row `rows[b]` (None: row b),
-    and `slots` says where the tokens' own keys are written. Several batch entries may share
-    a row: candidates for one place, each in a slot of its own. With `prompts`, entries see
-    their prompt's keys besides. `mask` None: the tokens see each other, causally.
+    Token n stands in row `rows[n]` at column `columns[n]`, number `rank[n]` of its row's at
+    most `size` tokens; `seen[r, m, column]` is 0 where token m of row r sees a column, else -inf.
     """
 
-    positions: Int[Tensor, "batch time"]
-    mask: Bool[Tensor, "batch time key"] | None
-    slots: Int[Tensor, "batch time"] | None = None
-    rows: Int[Tensor, "batch"] | None = None
-    prompts: PromptView | None = None
+    rows: Int[Tensor, "token"]
+    columns: Int[Tensor, "token"]
+    rank: Int[Tensor, "token"]
+    size: int
+    seen: Float[Tensor, "row token column"]
 
-    def to(self, device: torch.device) -> "Window":
-        """Return a window without a cache, its tensors on a device."""
-        mask = None if self.mask is None else self.mask.to(device)
-        return Window(self.positions.to(device), mask)
-
-
-@dataclass(slots=True)
-class LayerCache:
-    """Keys and values of one layer: each row's own, and the prompts'.
-
-    `key` and `value` may have room for more rows than there are.
-    """
-
-    key: Float[Tensor, "row kv slot dim"]
-    value: Float[Tensor, "row kv slot dim"]
-    prompt_key: Float[Tensor, "prompt kv place dim"]
-    prompt_value: Float[Tensor, "prompt kv place dim"]
-
-    def write(
-        self,
-        window: Window,
-        key: Float[Tensor, "batch time kv dim"],
-        value: Float[Tensor, "batch time kv dim"],
-    ) -> tuple[Float[Tensor, "batch kv key dim"], Float[Tensor, "batch kv key dim"]]:
-        """Store the new keys and values; return all that the window's mask runs over."""
-        assert window.slots is not None, "a cache needs a window with slots"
-        num_keys = key.shape[1] if window.mask is None else window.mask.shape[-1]
-        count, rows = window.slots.shape[0], window.rows
-        own = torch.arange(count, device=key.device) if rows is None else rows
-        self.key[own[:, None], :, window.slots] = key
-        self.value[own[:, None], :, window.slots] = value
-        if rows is None:
-            return self.key[:count, :, :num_keys], self.value[:count, :, :num_keys]
-        keys, values = self.key[:, :, :num_keys], self.value[:, :, :num_keys]
-        return keys.index_select(0, rows), values.index_select(0, rows)
+    def spread(self, x: Float[Tensor, "token *rest"]) -> Float[Tensor, "row entry *rest"]:
+        """Return tokens in a grid of rows, zeros where a row has fewer."""
+        grid = x.new_zeros(self.seen.shape[0], self.size, *x.shape[1:])
+        grid[self.rows, self.rank] = x
+        return grid
 
 
 class Cache:
-    """Keys and values of a batch of rows for a list of layers.
+    """Keys and values of rows, and of the trunks that they go on from, for a list of layers.
 
-    The layers may belong to several models (a policy's, then its verifier's): rows are
-    taken, joined and accepted for all of them at once. `shapes[l]` is layer l's number of
-    key heads and their size. There is room for twice the rows where rows were added, so that
-    adding a few copies those alone.
+    The layers may belong to several models (a policy's, then its verifier's): rows are taken
+    and joined for all of them at once. `shapes[l]` is layer l's number of key heads and their
+    size; neighbours of one shape share a slab `[layer 2 row kv column dim]`, keys then values.
     """
 
     def __init__(
-        self,
-        shapes: Sequence[tuple[int, int]],
-        *,
-        rows: int,
-        slots: int,
-        dtype: torch.dtype,
-        device: torch.device,
+        self, shapes: Sequence[tuple[int, int]], *, dtype: torch.dtype, device: torch.device
     ) -> None:
-        self.num_rows = rows
-
-        def empty(rows: int, heads: int, slots: int, dim: int) -> Tensor:
-            return torch.zeros(rows, heads, slots, dim, dtype=dtype, device=device)
-
-        self.layers = [
-            LayerCache(
-                empty(rows, heads, slots, dim),
-                empty(rows, heads, slots, dim),
-                empty(0, heads, 0, dim),
-                empty(0, heads, 0, dim),
-            )
-            for heads, dim in shapes
+        self.num_rows = 0
+        runs = [(shape, len(list(same))) for shape, same in groupby(shapes)]
+        self.own: list[Tensor] = [
+            torch.zeros(layers, 2, 0, heads, 0, dim, dtype=dtype, device=device)
+            for (heads, dim), layers in runs
         ]
+        self.trunks: list[Tensor] = list(self.own)
 
     @property
-    def num_slots(self) -> int:
-        """How many positions of its own each row has room for."""
-        return self.layers[0].key.shape[2]
+    def num_columns(self) -> int:
+        """How many columns each row has room for."""
+        return self.own[0].shape[4]
 
-    def fan_out(self, rows: int) -> None:
-        """Make what the rows hold the prompts, and give it `rows` new, empty rows."""
-        self.num_rows = rows
-        for layer in self.layers:
-            layer.prompt_key, layer.prompt_value = layer.key, layer.value
-            layer.key = layer.key[:1, :, :0].new_zeros(rows, *layer.key[0, :, :0].shape)
-            layer.value = layer.key.clone()
+    def reserve(self, rows: int, columns: int) -> None:
+        """Make room for so many rows and columns; for more than asked for where it grows."""
+        have_rows, have_columns = self.own[0].shape[2], self.num_columns
+        more_columns = max(0, columns - have_columns)
+        if more_columns:
+            more_columns = -(-more_columns // COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
+        more_rows = max(0, rows - have_rows) and (2 * rows - have_rows if have_rows else rows)
+        if more_columns or more_rows:
+            pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
+            self.own = [functional.pad(slab, pad) for slab in self.own]
 
-    def take(self, rows: Int[Tensor, "row"]) -> None:
+    def shift(self, columns: int, clock: int) -> None:
+        """Move what stands before the clock to the right; to the left where negative."""
+        self.reserve(self.num_rows, clock + columns)
+        for slab in self.own:
+            first = max(0, -columns)
+            moved = slab[..., : self.num_rows, :, first:clock, :].clone()
+            slab[..., : self.num_rows, :, first + columns : clock + columns, :] = moved
+
+    def take(self, rows: Int[Tensor, "row"], clock: int) -> None:
         """Keep the given rows, in that order, a row as often as it is named.
 
         What stays in its place costs nothing.
         """
-        self.num_rows, room = rows.shape[0], self.layers[0].key.shape[0]
-        places = torch.arange(self.num_rows, device=rows.device)
-        moved = (rows != places).nonzero()[:, 0]
+        self.num_rows = rows.shape[0]
+        moved = (rows != torch.arange(self.num_rows, device=rows.device)).nonzero()[:, 0]
+        if not moved.shape[0]:
+            return
+        self.reserve(self.num_rows, 0)
         sources = rows[moved]
-        for layer in self.layers:
-            if self.num_rows > room:
-                layer.key = _taller(layer.key, 2 * self.num_rows)
-                layer.value = _taller(layer.value, 2 * self.num_rows)
-            if moved.shape[0]:
-                layer.key[moved] = layer.key[sources]
-                layer.value[moved] = layer.value[sources]
+        for slab in self.own:
+            slab[:, :, moved, :, :clock] = slab[:, :, sources, :, :clock]
 
-    def take_prompts(self, prompts: Int[Tensor, "prompt"]) -> None:
-        """Keep the given prompts, in that order."""
-        for layer in self.layers:
-            layer.prompt_key = layer.prompt_key.index_select(0, prompts)
-            layer.prompt_value = layer.prompt_value.index_select(0, prompts)
+    def take_trunks(self, trunks: Int[Tensor, "trunk"]) -> None:
+        """Keep the given trunks, in that order."""
+        self.trunks = [slab.index_select(2, trunks) for slab in self.trunks]
 
-    def reserve(self, slots: int) -> None:
-        """Make room for at least `slots` own positions a row."""
-        if slots <= self.num_slots:
+    def add_trunks(self, slabs: Sequence[Float[Tensor, "layer two trunk kv place dim"]]) -> None:
+        """Append trunks; texts end at the last place."""
+        places = max(self.trunks[0].shape[4], slabs[0].shape[4])
+        self.trunks = [
+            torch.cat([functional.pad(x, (0, 0, places - x.shape[4], 0)) for x in pair], dim=2)
+            for pair in zip(self.trunks, slabs, strict=True)
+        ]
+
+    def move(self, source: Int[Tensor, "row"], target: int, *, first_layer: int = 0) -> None:
+        """Copy, in each row r, column `source[r]` onto column `target` (a chosen candidate)."""
+        rows = (source != target).nonzero()[:, 0]
+        if not rows.shape[0]:
             return
-        for layer in self.layers:
-            layer.key, layer.value = _widened(layer.key, slots), _widened(layer.value, slots)
+        to = torch.full_like(rows, target)
+        for slab in self.own:
+            layers = slab[min(first_layer, slab.shape[0]) :]
+            first_layer = max(0, first_layer - slab.shape[0])
+            layers[:, :, rows, :, to] = layers[:, :, rows, :, source[rows]]
 
-    def join(self, other: "Cache") -> None:
-        """Append another cache's prompts and rows."""
-        own, others = self.num_rows, other.num_rows
-        self.num_rows = own + others
-        for mine, theirs in zip(self.layers, other.layers, strict=True):
-            for name in ("key", "value", "prompt_key", "prompt_value"):
-                first, second = getattr(mine, name), getattr(theirs, name)
-                if not name.startswith("prompt"):
-                    first, second = first[:own], second[:others]
-                slots = max(first.shape[2], second.shape[2])
-                setattr(mine, name, torch.cat((_widened(first, slots), _widened(second, slots))))
+    def row_attends(
+        self, clock: int, seen: Float[Tensor, "row 1 column"] | None, trunks: TrunkView | None
+    ) -> list[Attend]:
+        """Return what each layer attends with where every row has one token, at the clock."""
+        found: list[Attend] = []
+        for slab, kept in zip(self.own, self.trunks, strict=True):
+            held = slab[:, :, : self.num_rows, :, : clock + 1]
+            column = slab[:, :, : self.num_rows, :, clock]
+            for pair, places, kept_pair in zip(
+                held.unbind(), column.unbind(), kept.unbind(), strict=True
+            ):
+                at = (*pair.unbind(), *places.unbind())
+                found.append(partial(_attend_rows, *at, kept_pair, seen, trunks))
+        return found
 
-    def move(
-        self, source: Int[Tensor, "row"], target: Int[Tensor, "row"], *, first_layer: int = 0
-    ) -> None:
-        """Copy, in each row r, slot `source[r]` onto slot `target[r]` (a chosen candidate)."""
-        if torch.equal(source, target):
-            return
-        rows = torch.arange(self.num_rows, device=source.device)
-        for layer in self.layers[first_layer:]:
-            layer.key[rows, :, target] = layer.key[rows, :, source]
-            layer.value[rows, :, target] = layer.value[rows, :, source]
+    def grid_attends(
+        self, grid: Grid, rows: slice, trunks: TrunkView | None = None
+    ) -> list[Attend]:
+        """Return what each layer attends with where rows have several tokens at once.
+
+        `grid` counts its rows from the first of the slice `rows`.
+        """
+        columns, found = grid.seen.shape[-1], list[Attend]()
+        for slab, kept in zip(self.own, self.trunks, strict=True):
+            held = slab[:, :, rows, :, :columns]
+            for pair, kept_pair in zip(held.unbind(), kept.unbind(), strict=True):
+                found.append(partial(_attend_grid, *pair.unbind(), kept_pair, grid, trunks))
+        return found
 
 
-def _widened(x: Float[Tensor, "row kv slot dim"], slots: int) -> Float[Tensor, "row kv slots dim"]:
-    """Return x with room for `slots` slots."""
-    extra = slots - x.shape[2]
-    return functional.pad(x, (0, 0, 0, extra)) if extra > 0 else x
+def _attend_rows(
+    keys: Float[Tensor, "row kv column dim"],
+    values: Float[Tensor, "row kv column dim"],
+    key_now: Float[Tensor, "row kv dim"],
+    value_now: Float[Tensor, "row kv dim"],
+    kept: Float[Tensor, "two trunk kv place dim"],
+    seen: Float[Tensor, "row 1 column"] | None,
+    trunks: TrunkView | None,
+    query: Float[Tensor, "row head dim"],
+    key: Float[Tensor, "row kv dim"],
+    value: Float[Tensor, "row kv dim"],
+) -> Float[Tensor, "row head dim"]:
+    """One token a row: write it at the clock; it sees its row, and its trunk if any."""
+    _ = key_now.copy_(key)
+    _ = value_now.copy_(value)
+    if trunks is None:
+        return attend_keys(query[:, None], keys, values, seen)[:, 0]
+    rows, heads, dim = query.shape
+    folded = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
+    sight = keys.new_zeros(1, 1, 1, 1) if seen is None else seen[:, None]
+    own = attend_partly(folded, keys, values, sight)
+    return _with_trunks(folded, own, kept, trunks).reshape(rows, heads, dim)
 
 
-def _taller(x: Float[Tensor, "row kv slot dim"], rows: int) -> Float[Tensor, "rows kv slot dim"]:
-    """Return x with room for `rows` rows."""
-    return functional.pad(x, (0, 0, 0, 0, 0, 0, 0, rows - x.shape[0]))
+def _attend_grid(
+    keys: Float[Tensor, "row kv column dim"],
+    values: Float[Tensor, "row kv column dim"],
+    kept: Float[Tensor, "two trunk kv place dim"],
+    grid: Grid,
+    trunks: TrunkView | None,
+    query: Float[Tensor, "token head dim"],
+    key: Float[Tensor, "token kv dim"],
+    value: Float[Tensor, "token kv dim"],
+) -> Float[Tensor, "token head dim"]:
+    """Several tokens a row: write each at its column; it sees what the grid says."""
+    keys[grid.rows, :, grid.columns] = key
+    values[grid.rows, :, grid.columns] = value
+    spread = grid.spread(query)
+    if trunks is None:
+        return attend_keys(spread, keys, values, grid.seen)[grid.rows, grid.rank]
+    (tokens, heads, dim), kv_heads = query.shape, key.shape[1]
+    rows, group = spread.shape[0], heads // kv_heads
+    folded = spread.view(rows, grid.size, kv_heads, group, dim).transpose(1, 2)
+    seen = grid.seen[:, None].repeat_interleave(group, dim=2)
+    parts = attend_partly(folded.reshape(rows, kv_heads, -1, dim), keys, values, seen)
+    first, second, third = (
+        x.view(rows, kv_heads, grid.size, group, -1).transpose(1, 2)[grid.rows, grid.rank]
+        for x in parts
+    )
+    each = query.reshape(tokens, kv_heads, group, dim)
+    joint = _with_trunks(each, (first, second, third), kept, trunks)
+    return joint.reshape(tokens, heads, dim)
+
+
+def _with_trunks(
+    query: Float[Tensor, "token kv group dim"],
+    own: Partial,
+    kept: Float[Tensor, "two trunk kv place dim"],
+    view: TrunkView,
+) -> Float[Tensor, "token kv group dim"]:
+    """Return attention over a token's own keys and its trunk's.
+
+    The tokens of one trunk attend to its keys in one product, so those are read once and not
+    once a token.
+    """
+    trunks, size, (_, kv_heads, group, dim) = view.seen.shape[0], view.size, query.shape
+    grid = view.gather(query).transpose(1, 2).reshape(trunks, kv_heads, size * group, dim)
+    seen = view.seen[:, None]
+    if seen.shape[2] > 1:
+        seen = seen.repeat_interleave(group, dim=2)
+    first, second, third = (
+        x.view(trunks, kv_heads, size, group, -1).transpose(1, 2)[view.trunk, view.rank]
+        for x in attend_partly(grid, kept[0], kept[1], seen)
+    )
+    shared = (first, second, third)
+    if view.entries.shape[0] == query.shape[0]:
+        return joined(own, shared).to(query.dtype)
+    out = (own[0] / own[1]).to(query.dtype)
+    some = (own[0][view.entries], own[1][view.entries], own[2][view.entries])
+    out[view.entries] = joined(some, shared).to(query.dtype)
+    return out

@@ -4,22 +4,23 @@ Grouped-query attention, rotary positions (plain, linear, Llama-3 and YaRN scali
 RMSNorm, optional query/key norms, biases, sliding windows and layers without positions; a tied
 or untied head. Parameter names are Hugging Face's, so a checkpoint loads by name. The same
 module trains and decodes. Sources: the `transformers` modelling files of Llama, Qwen2, Qwen3,
-Mistral and SmolLM3 define the arithmetic (tested against them for equal logits); the layout of
-the cache and the mask is ours: the caller says where keys are written and who sees whom, which
-is what candidate rows and shared prefixes need.
+Mistral and SmolLM3 define the arithmetic (tested against them for equal logits). Where keys are
+kept and who sees whom is the caller's: a layer hands queries, keys and values to an `Attend`,
+which is what caches, candidate rows and shared prefixes need.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from system2.engine.cache import LayerCache, Window
+from system2.engine.attention import Attend, Window, attend, narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,168 +112,109 @@ def _yarn_frequencies(inverse: Tensor, config: ModelConfig) -> tuple[Tensor, flo
 
 
 def rotate(
-    x: Float[Tensor, "batch time head dim"],
-    cos: Float[Tensor, "batch time 1 dim"],
-    sin: Float[Tensor, "batch time 1 dim"],
-) -> Float[Tensor, "batch time head dim"]:
-    """Turn each pair (x[j], x[j + dim/2]) by its position's angle."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    x: Float[Tensor, "*tokens head dim"],
+    cos: Float[Tensor, "*tokens 1 dim"],
+    sin: Float[Tensor, "*tokens 1 dim"],
+) -> Float[Tensor, "*tokens head dim"]:
+    """Turn each pair (x[j], x[j + dim/2]) by its position's angle.
 
-
-def attend(
-    query: Float[Tensor, "batch time head dim"],
-    key: Float[Tensor, "batch kv key dim"],
-    value: Float[Tensor, "batch kv key dim"],
-    mask: Bool[Tensor, "batch time key"] | None,
-) -> Float[Tensor, "batch time head dim"]:
-    """Return softmax attention; `mask` True where a query sees a key, None for causal.
-
-    With a mask the query heads of one key head are folded into the time axis, so that keys
-    and values are never copied.
+    `sin` is negative in its first half (`LanguageModel.turns`).
     """
-    batch, time, heads, dim = query.shape
-    kv_heads = key.shape[1]
-    group = heads // kv_heads
-    query = query.transpose(1, 2)
-    if mask is None:
-        if group > 1:
-            key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
-        out = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return out.transpose(1, 2)
-    folded = query.reshape(batch, kv_heads, group * time, dim)
-    seen = mask[:, None] if group == 1 else mask[:, None].repeat(1, 1, group, 1)
-    out = functional.scaled_dot_product_attention(folded, key, value, attn_mask=seen)
-    return out.reshape(batch, heads, time, dim).transpose(1, 2)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
-def _partial_attention(
-    query: Float[Tensor, "batch kv query dim"],
-    key: Float[Tensor, "batch kv key dim"],
-    value: Float[Tensor, "batch kv key dim"],
-    mask: Bool[Tensor, "batch #kv #query key"],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return unnormalised attention: weighted values, their total weight, the largest score."""
-    scores = torch.matmul(query, key.transpose(2, 3)).float()
-    scores = scores.masked_fill(~mask, -1e30)
-    top = scores.amax(dim=-1, keepdim=True)
-    weights = (scores - top).clamp(min=-80).exp()  # what underflows takes ten times as long
-    return torch.matmul(weights.to(value.dtype), value), weights.sum(-1, keepdim=True), top
+def rms_norm(x: Float[Tensor, "*tokens size"], weight: Tensor, eps: float) -> Tensor:
+    """Divide by the root mean square (in fp32), multiply by a learned weight; x's own dtype."""
+    if x.ndim == 2 and x.dtype == torch.float32 and x.device.type == "cpu":
+        # the mean by a product: half the kernels of torch's own on a CPU
+        offset, mean = _rms_constants(x.shape[1], eps)
+        return x * torch.addmm(offset, x * x, mean).rsqrt_() * weight
+    if x.dtype == torch.float32:
+        return functional.rms_norm(x, (x.shape[-1],), weight, eps)
+    normed = functional.rms_norm(x.float(), (x.shape[-1],), None, eps)
+    return weight * normed.to(x.dtype)
 
 
-def attend_with_prompts(
-    query: Float[Tensor, "batch time head dim"],
-    key: Float[Tensor, "batch kv key dim"],
-    value: Float[Tensor, "batch kv key dim"],
-    window: Window,
-    cache: LayerCache,
-) -> Float[Tensor, "batch time head dim"]:
-    """Return attention over a shared prompt and a row's own keys (cascade attention).
-
-    The entries of one prompt attend to its keys in one product, so those are read once and
-    not once a row; the two parts are joined by their softmax totals (as in FlashAttention's
-    split keys; FlashInfer's cascade, arXiv 2501.01005). Equal to `attend` over both.
-    """
-    prompts = window.prompts
-    assert prompts is not None, "the caller asks for prompts where the window has some"
-    assert window.mask is not None, "rows of a prompt need a mask"
-    batch, time, heads, dim = query.shape
-    kv_heads = key.shape[1]
-    folded = heads // kv_heads * time
-    scaled = (query * dim**-0.5).transpose(1, 2).reshape(batch, kv_heads, folded, dim)
-    own_mask = window.mask[:, None].repeat(1, 1, heads // kv_heads, 1)
-    own, own_total, own_top = _partial_attention(scaled, key, value, own_mask)
-    grid = prompts.gather(scaled).transpose(1, 2).reshape(-1, kv_heads, prompts.size * folded, dim)
-    seen = prompts.mask[:, None]
-    if seen.shape[2] > 1:
-        seen = seen.repeat_interleave(folded, dim=2)
-    parts = _partial_attention(grid, cache.prompt_key, cache.prompt_value, seen)
-    shared, shared_total, shared_top = (
-        prompts.scatter(x.reshape(-1, kv_heads, prompts.size, folded, x.shape[-1]).transpose(1, 2))
-        for x in parts
-    )
-    top = torch.maximum(own_top, shared_top)
-    own_weight, shared_weight = (own_top - top).exp(), (shared_top - top).exp()
-    total = own_weight * own_total + shared_weight * shared_total
-    out = (own_weight * own + shared_weight * shared) / total
-    return out.to(query.dtype).reshape(batch, heads, time, dim).transpose(1, 2)
+@lru_cache(maxsize=8)
+def _rms_constants(size: int, eps: float) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        return torch.full((1, 1), eps), torch.full((size, 1), 1 / size)
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square (in fp32), multiply by a learned weight."""
+    """`rms_norm` with its weight."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
 
-    def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+    def forward(self, x: Float[Tensor, "*tokens size"]) -> Float[Tensor, "*tokens size"]:
         """Return the normed x, in its own dtype."""
-        if x.dtype == torch.float32:
-            return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
-        normed = functional.rms_norm(x.float(), (x.shape[-1],), None, self.eps)
-        return self.weight * normed.to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
+
+
+class StackedLinear(nn.Linear):
+    """Several projections of one input as one product.
+
+    `parts` gives each one's name and number of outputs; a checkpoint holds them apart
+    (`weights.tensors_of`).
+    """
+
+    def __init__(self, size: int, parts: Mapping[str, int], bias: bool) -> None:
+        super().__init__(size, sum(parts.values()), bias=bias)
+        self.parts = dict(parts)
 
 
 class Attention(nn.Module):
-    """Grouped-query attention that reads and writes a cache where the caller says."""
+    """The weights of grouped-query attention."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         size, dim = config.hidden_size, config.head_dim
-        heads, kv_heads = config.num_heads, config.num_kv_heads
-        self.q_proj = nn.Linear(size, heads * dim, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(size, kv_heads * dim, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(size, kv_heads * dim, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(heads * dim, size, bias=config.out_bias)
+        self.heads, self.kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, dim
+        kv_size = self.kv_heads * dim
+        parts = {"q_proj": self.heads * dim, "k_proj": kv_size, "v_proj": kv_size}
+        self.qkv_proj = StackedLinear(size, parts, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(self.heads * dim, size, bias=config.out_bias)
+        self.has_qk_norm = config.has_qk_norm
         if config.has_qk_norm:
             self.q_norm = RMSNorm(dim, config.norm_eps)
             self.k_norm = RMSNorm(dim, config.norm_eps)
-        self.head_dim = dim
-        self.has_qk_norm = config.has_qk_norm
         self.has_rope = config.rope_layers is None or config.rope_layers[layer]
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch time size"],
-        turns: tuple[Tensor, Tensor],
-        window: Window | None,
-        cache: LayerCache | None,
-    ) -> Float[Tensor, "batch time size"]:
-        """Attend to what the window lets see (None: causally), through the cache if any."""
-        batch, time, _ = x.shape
-        query = self.q_proj(x).view(batch, time, -1, self.head_dim)
-        key = self.k_proj(x).view(batch, time, -1, self.head_dim)
-        value = self.v_proj(x).view(batch, time, -1, self.head_dim)
-        if self.has_qk_norm:
-            query, key = self.q_norm(query), self.k_norm(key)
-        if self.has_rope:
-            query, key = rotate(query, *turns), rotate(key, *turns)
-        if cache is None or window is None:
-            key, value = key.transpose(1, 2), value.transpose(1, 2)
-            out = attend(query, key, value, window.mask if window is not None else None)
-        else:
-            key, value = cache.write(window, key, value)
-            if window.prompts is None:
-                out = attend(query, key, value, window.mask)
-            else:
-                out = attend_with_prompts(query, key, value, window, cache)
-        return self.o_proj(out.reshape(batch, time, -1))
 
 
 class MLP(nn.Module):
-    """SwiGLU feed-forward."""
+    """The weights of a SwiGLU feed-forward."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         size, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        self.gate_proj = nn.Linear(size, inner, bias=bias)
-        self.up_proj = nn.Linear(size, inner, bias=bias)
+        self.gate_up_proj = StackedLinear(size, {"gate_proj": inner, "up_proj": inner}, bias=bias)
         self.down_proj = nn.Linear(inner, size, bias=bias)
 
-    def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
-        """Return down(silu(gate(x)) * up(x))."""
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One layer as `run_layer` reads it: a step looks up no module on its way."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    has_rope: bool
+    attention_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    mlp_norm: Tensor
+    gate_up: Tensor
+    gate_up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
 
 
 class Layer(nn.Module):
@@ -285,16 +227,63 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.mlp = MLP(config)
 
+    def weights(self) -> LayerWeights:
+        """Return its parameters, as they are now."""
+        attention, mlp, norm = self.self_attn, self.mlp, self.input_layernorm
+        has_norm = attention.has_qk_norm
+        return LayerWeights(
+            heads=attention.heads,
+            kv_heads=attention.kv_heads,
+            head_dim=attention.head_dim,
+            eps=norm.eps,
+            has_rope=attention.has_rope,
+            attention_norm=norm.weight,
+            qkv=attention.qkv_proj.weight,
+            qkv_bias=attention.qkv_proj.bias,
+            query_norm=attention.q_norm.weight if has_norm else None,
+            key_norm=attention.k_norm.weight if has_norm else None,
+            out=attention.o_proj.weight,
+            out_bias=attention.o_proj.bias,
+            mlp_norm=self.post_attention_layernorm.weight,
+            gate_up=mlp.gate_up_proj.weight,
+            gate_up_bias=mlp.gate_up_proj.bias,
+            down=mlp.down_proj.weight,
+            down_bias=mlp.down_proj.bias,
+        )
+
     def forward(
-        self,
-        x: Float[Tensor, "batch time size"],
-        turns: tuple[Tensor, Tensor],
-        window: Window | None,
-        cache: LayerCache | None,
-    ) -> Float[Tensor, "batch time size"]:
-        """Return the block's output; arguments as in `Attention`."""
-        x = x + self.self_attn(self.input_layernorm(x), turns, window, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        self, x: Float[Tensor, "*tokens size"], turns: tuple[Tensor, Tensor], attend: Attend
+    ) -> Float[Tensor, "*tokens size"]:
+        """Return the block's output; arguments as in `run_layer`."""
+        return run_layer(self.weights(), x, turns, attend)
+
+
+def run_layer(
+    w: LayerWeights,
+    x: Float[Tensor, "*tokens size"],
+    turns: tuple[Tensor, Tensor],
+    attend: Attend,
+) -> Float[Tensor, "*tokens size"]:
+    """Return a layer's output: `turns` are the tokens' rotary cos and sin.
+
+    Where keys are kept, and who sees them, is `attend`'s.
+    """
+    tokens, both = x.shape[:-1], w.heads + w.kv_heads
+    projected = functional.linear(rms_norm(x, w.attention_norm, w.eps), w.qkv, w.qkv_bias)
+    projected = projected.view(*tokens, both + w.kv_heads, w.head_dim)
+    turned = projected[..., :both, :]
+    if w.query_norm is not None and w.key_norm is not None:
+        query = rms_norm(turned[..., : w.heads, :], w.query_norm, w.eps)
+        key = rms_norm(turned[..., w.heads :, :], w.key_norm, w.eps)
+        turned = torch.cat((query, key), dim=-2)
+    if w.has_rope:
+        turned = rotate(turned, *turns)
+    seen = attend(turned[..., : w.heads, :], turned[..., w.heads :, :], projected[..., both:, :])
+    seen = seen.reshape(*tokens, w.heads * w.head_dim)
+    x = x + functional.linear(seen, w.out, w.out_bias)
+    gate_up = functional.linear(rms_norm(x, w.mlp_norm, w.eps), w.gate_up, w.gate_up_bias)
+    gate, up = gate_up.chunk(2, dim=-1)
+    return x + functional.linear(functional.silu(gate) * up, w.down, w.down_bias)
 
 
 class Trunk(nn.Module):
@@ -320,22 +309,22 @@ class LanguageModel(nn.Module):
         # no buffer: `.to(bfloat16)` would round the frequencies, and far positions with them
         self._rope = rope_frequencies(config)
 
-    def turns(self, positions: Int[Tensor, "batch time"]) -> tuple[Tensor, Tensor]:
-        """Return cos and sin of the rotary angles, each `[batch time 1 dim]`."""
+    def turns(self, positions: Int[Tensor, "*tokens"]) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of the rotary angles, each `[*tokens 1 dim]`, as `rotate` takes them.
+
+        The first half of sin is negative.
+        """
         if self._rope[0].device != positions.device:  # made on another one, or on `meta`
             inverse, scale = rope_frequencies(self.config)
             self._rope = inverse.to(positions.device), scale
         inverse, scale = self._rope
-        angles = positions[..., None].float() * inverse
-        angles = torch.cat((angles, angles), dim=-1)[:, :, None]
+        angles = (positions[..., None].float() * inverse)[..., None, :]
+        cos, sin = angles.cos() * scale, angles.sin() * scale
         dtype = self.model.norm.weight.dtype
-        return (angles.cos() * scale).to(dtype), (angles.sin() * scale).to(dtype)
+        return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
     def hidden(
-        self,
-        tokens: Int[Tensor, "batch time"],
-        window: Window | None = None,
-        caches: Sequence[LayerCache] | None = None,
+        self, tokens: Int[Tensor, "batch time"], window: Window | None = None
     ) -> Float[Tensor, "batch time size"]:
         """Return the normed last hidden states.
 
@@ -343,7 +332,7 @@ class LanguageModel(nn.Module):
         harmless, since no real position sees it).
         """
         x = self.model.embed_tokens(tokens)
-        return self.model.norm(self.run_layers(x, 0, self.config.num_layers, window, caches))
+        return self.model.norm(self.run_layers(x, 0, self.config.num_layers, window))
 
     def run_layers(
         self,
@@ -351,30 +340,25 @@ class LanguageModel(nn.Module):
         start: int,
         end: int,
         window: Window | None = None,
-        caches: Sequence[LayerCache] | None = None,
     ) -> Float[Tensor, "batch time size"]:
         """Run layers `start` to `end` (exclusive) over hidden states; no final norm."""
-        return self.run(self.model.layers[start:end], x, window, caches)
+        return self.run(self.model.layers[start:end], x, window)
 
     def run(
         self,
         layers: Iterable[nn.Module],
         x: Float[Tensor, "batch time size"],
         window: Window | None = None,
-        caches: Sequence[LayerCache] | None = None,
     ) -> Float[Tensor, "batch time size"]:
-        """Run any layers of this shape (a verifier's adapted ones, say) over hidden states.
-
-        `caches[i]` belongs to the i-th of these layers.
-        """
-        if window is None:
+        """Run any layers of this shape (a verifier's adapted ones, say) without a cache."""
+        positions = window.positions if window is not None else None
+        if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)[None]
-        else:
-            positions = window.positions
-        window = _narrowed(window, positions, self.config.sliding_window)
-        turns = self.turns(positions)
-        for i, layer in enumerate(layers):
-            x = layer(x, turns, window, caches[i] if caches is not None else None)
+        mask = window.mask if window is not None else None
+        mask = narrowed(mask, positions, self.config.sliding_window)
+        turns, among = self.turns(positions), partial(attend, mask=mask)
+        for layer in layers:
+            x = layer(x, turns, among)
         return x
 
     def logits(self, hidden: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch vocab"]:
@@ -388,51 +372,34 @@ class LanguageModel(nn.Module):
         return self.logits(self.hidden(tokens, window))
 
 
-def _narrowed(window: Window | None, positions: Tensor, width: int | None) -> Window | None:
-    """Cut a window to each query's last `width` positions."""
-    if width is None or (window is None and positions.shape[1] <= width):
-        return window
-    first = positions - width + 1
-    if window is None or window.mask is None:
-        keys = positions[:, None, :]
-        mask = (keys <= positions[..., None]) & (keys >= first[..., None])
-        return Window(positions, mask) if window is None else replace(window, mask=mask)
-    prompts = window.prompts
-    if window.slots is None:
-        keys = positions[:, None, :]
-    else:  # own slots follow the prompt; rival candidates at the end are masked already
-        start = 0 if prompts is None else prompts.mask[:, 0].sum(dim=-1)[prompts.prompt, None, None]
-        keys = start + torch.arange(window.mask.shape[-1], device=positions.device)
-    mask = window.mask & (keys >= first[..., None])
-    if prompts is not None:
-        places = torch.arange(prompts.mask.shape[-1], device=positions.device)
-        near = places >= prompts.gather(first)
-        prompts = replace(prompts, mask=prompts.mask & near)
-    return replace(window, mask=mask, prompts=prompts)
+def tensors_of(module: nn.Module, *, with_ties: bool = True) -> Iterator[tuple[str, Tensor]]:
+    """Yield a module's parameters by their names in a checkpoint.
 
-
-def padded_window(is_real: Bool[Tensor, "batch time"]) -> Window:
-    """Return the window of rows padded on either side.
-
-    Positions count real tokens only; a padding position sees itself alone, so that its
-    softmax is defined.
+    A tied one has both names, or `with_ties` False its first; the parts of a stacked
+    projection are views of it, without gradients.
     """
-    time = is_real.shape[1]
-    positions = (is_real.long().cumsum(dim=1) - 1).clamp(min=0)
-    causal = torch.ones(time, time, dtype=torch.bool, device=is_real.device).tril()
-    itself = torch.eye(time, dtype=torch.bool, device=is_real.device)
-    return Window(positions, (causal[None] & is_real[:, None, :]) | itself[None])
+    modules = cast("Iterable[tuple[str, nn.Module]]", module.named_modules())
+    stacked = {name: part.parts for name, part in modules if isinstance(part, StackedLinear)}
+    for name, parameter in module.named_parameters(remove_duplicate=not with_ties):
+        owner, _, kind = name.rpartition(".")
+        if owner not in stacked:
+            yield name, parameter
+            continue
+        prefix, first = owner[: owner.rfind(".") + 1], 0
+        for part, size in stacked[owner].items():
+            yield f"{prefix}{part}.{kind}", parameter.detach()[first : first + size]
+            first += size
 
 
 def initialise(model: LanguageModel, seed: int) -> None:
     """Draw fresh weights: normal(0, 0.02), outputs of each block scaled by 1/sqrt(2 layers)."""
     generator = torch.Generator().manual_seed(seed)
     depth_scale = (2 * model.config.num_layers) ** -0.5
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 1:
-            nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
+    for name, tensor in tensors_of(model, with_ties=False):
+        if tensor.ndim == 1:
+            nn.init.constant_(tensor, 0.0 if name.endswith("bias") else 1.0)
             continue
         scale = depth_scale if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
-        draw = torch.randn(parameter.shape, generator=generator) * (0.02 * scale)
+        draw = torch.randn(tensor.shape, generator=generator) * (0.02 * scale)
         with torch.no_grad():
-            _ = parameter.copy_(draw)
+            _ = tensor.copy_(draw)

@@ -1,9 +1,8 @@
-"""A batch of rows being decoded: one cache, one length a row, one forward for all.
+"""A batch of rows being decoded: one cache, one clock, one forward for all.
 
-Place in the flow: `local` schedules rows into a session; a `Guide` (LLM2's token verifiers,
-contrastive decoding, or none) may keep layers of its own in the session's cache and change
-the next token's logits. A candidate is a token tried at a row's next place; several may be
-run at once, and the accepted one's keys and values stay.
+Place in the flow: `local` schedules rows into a session; a `Guide` may keep layers of its own
+in the session's cache. A candidate is a token tried at a row's next place; several may be run
+at once, and the accepted one's keys and values stay.
 """
 
 from collections.abc import Sequence
@@ -14,37 +13,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from system2.core import Tokens
-from system2.engine.cache import Cache, LayerCache, PromptView, Window
+from system2.engine.attention import sight
+from system2.engine.cache import Grid, TrunkView
 from system2.engine.model import LanguageModel
+from system2.engine.prefill import Prefill
+from system2.engine.prefixes import Slabs
+from system2.engine.step import Reader, Step, forward, layers_of, new_cache, rotary_table
 
-SLOTS_AT_ONCE = 32
-"""Rows get room for new positions in steps of this many."""
 DROP_AT = 8
-"""Prompts without rows are dropped when they are an eighth of all."""
+"""Trunks without rows are dropped when they are an eighth of all."""
+FIRST_TABLE = 512
+"""Positions whose rotary turns are looked up from the start."""
 
 
-class Guide(Protocol):
-    """What adjusts the next token's logits inside the engine's step.
-
-    `tap` is the policy layer whose input the guide reads (the number of layers: the last
-    layer's output, before the norm).
-    """
-
-    tap: int
-
-    def cache_shapes(self) -> list[tuple[int, int]]:
-        """Return (key heads, head size) of each layer that the guide keeps in the cache."""
-        ...
-
-    def read(
-        self,
-        session: "Session",
-        tokens: Int[Tensor, "batch time"],
-        tapped: Float[Tensor, "batch time size"],
-        window: Window,
-    ) -> Float[Tensor, "batch time own"] | None:
-        """Run the guide's own layers over tokens; return what `adjust` needs of each."""
-        ...
+class Guide(Reader, Protocol):
+    """What adjusts the next token's logits inside the engine's step (LLM2, contrast, ...)."""
 
     def adjust(
         self, session: "Session", logits: Float[Tensor, "batch vocab"]
@@ -62,169 +45,235 @@ class Guide(Protocol):
 class Session:
     """Rows in a cache, what each goes on from, and how far it has come.
 
-    Row r goes on from prompt `prompt_of[r]` and has `lengths[r]` tokens of its own. `hidden[r]`
-    is the policy's last hidden state there, `own[r]` what the guide's `read` returned;
-    `positions_computed` counts the positions run through the policy.
+    Row r holds the columns `starts[r]` to the clock, after those of trunk `trunk_of[r]` (-1:
+    none); its next token has position `positions[r]`. `hidden[r]` is the policy's last hidden
+    state there, `own[r]` what the guide read; `all_rows` names the rows as they stand;
+    `positions_computed` counts the positions run.
     """
 
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
-        config = model.config
         self.model, self.guide = model, guide
-        self.device = model.model.norm.weight.device
-        self.shapes = [(config.num_kv_heads, config.head_dim)] * config.num_layers
-        self.num_policy_layers = config.num_layers
-        if guide is not None:
-            self.shapes = self.shapes + guide.cache_shapes()
-        self.cache = self._new_cache(0, 0)
-        self.prompt_lengths = torch.zeros(0, dtype=torch.long, device=self.device)
-        self.prompt_of: Tensor = self.prompt_lengths
-        self.lengths: Tensor = self.prompt_lengths
-        self.hidden = torch.zeros(0, config.hidden_size, device=self.device)
+        self.num_policy_layers = model.config.num_layers
+        self._weights = layers_of(model, guide)
+        self.cache = new_cache(self._weights)
+        self.device = self.cache.own[0].device
+        self.clock = 0
+        nothing = torch.zeros(0, dtype=torch.long, device=self.device)
+        self.starts: Tensor = nothing
+        self.positions: Tensor = nothing
+        self.trunk_of: Tensor = nothing
+        self.trunk_lengths: Tensor = nothing
+        self.hidden = self.cache.own[0].new_zeros(0, model.config.hidden_size)
         self.own: Tensor | None = None
         self.positions_computed = 0
-
-    def _new_cache(self, rows: int, slots: int) -> Cache:
-        dtype = self.model.model.norm.weight.dtype
-        return Cache(self.shapes, rows=rows, slots=slots, dtype=dtype, device=self.device)
+        self.all_rows: Tensor = nothing
+        self._table = rotary_table(model, FIRST_TABLE)
+        self._furthest = 0
+        self._ahead = 0  # columns from the clock on that candidates hold
+        self._seen: Tensor | None = None
+        self._view: TrunkView | None = None
+        self._is_view_fresh = False
 
     @property
     def num_rows(self) -> int:
         """How many rows are being decoded."""
-        return self.lengths.shape[0]
+        return self.starts.shape[0]
 
-    def admit(self, prompts: Sequence[Tokens], copies: Sequence[int]) -> None:
-        """Prefill prompts together, each once, and append `copies[i]` rows of prompt i."""
-        new = Session(self.model, self.guide)
-        hidden, own = new.prefill(prompts)
-        counts = torch.tensor(copies, device=self.device)
-        new.prompt_of = torch.repeat_interleave(
-            torch.arange(len(prompts), device=self.device), counts
-        )
-        new.cache.fan_out(new.prompt_of.shape[0])
-        new.lengths = torch.zeros_like(new.prompt_of)
-        new.hidden = hidden[new.prompt_of]
-        new.own = own[new.prompt_of] if own is not None else None
-        self._join(new)
+    def admit(
+        self, prompts: Sequence[Tokens], copies: Sequence[int], *, is_trunk: bool = False
+    ) -> None:
+        """Run prompts, each once, and append `copies[i]` rows of prompt i.
 
-    def _join(self, new: "Session") -> None:
-        """Append another session's prompts and rows."""
-        computed = self.positions_computed + new.positions_computed
+        With `is_trunk` a prompt is kept once for all its rows.
+        """
+        prefill = Prefill(self.model, self.guide, prompts)
+        while not prefill.is_done:
+            prefill.advance(1 << 20)
+        rows = [i for i, count in enumerate(copies) for _ in range(count)]
+        self.join(prefill, rows, [is_trunk] * len(prompts))
+
+    def join(self, done: Prefill, rows: Sequence[int], is_trunk: Sequence[bool]) -> None:
+        """Append rows, row i of prompt `rows[i]`; prompts of which `is_trunk` are kept once."""
+        trunks = [p for p, kept in enumerate(is_trunk) if kept]
+        width = max((len(done.prompts[p]) for p in rows if not is_trunk[p]), default=0)
         if self.num_rows == 0:
-            self.__dict__.update(new.__dict__)
-        else:
-            self.cache.join(new.cache)
-            self.prompt_of = torch.cat(
-                (self.prompt_of, new.prompt_of + self.prompt_lengths.shape[0])
-            )
-            self.prompt_lengths = torch.cat((self.prompt_lengths, new.prompt_lengths))
-            self.lengths = torch.cat((self.lengths, new.lengths))
-            self.hidden = torch.cat((self.hidden, new.hidden))
-            if self.own is not None and new.own is not None:
-                self.own = torch.cat((self.own, new.own))
-        self.positions_computed = computed
-
-    def prefill(self, prompts: Sequence[Tokens]) -> tuple[Tensor, Tensor | None]:
-        """Run right-padded prompts into a fresh cache; return hidden and own at their ends."""
-        count, width = len(prompts), max(map(len, prompts))
-        tokens = torch.zeros(count, width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)] = torch.tensor(prompt)
-        self.prompt_lengths = torch.tensor([len(p) for p in prompts], device=self.device)
-        self.cache = self._new_cache(count, width)
-        slots = torch.arange(width, device=self.device)[None].expand(count, width)
-        hidden, own = self.run(tokens.to(self.device), Window(slots, None, slots))
-        ends = (torch.arange(count, device=self.device), self.prompt_lengths - 1)
-        self.positions_computed += int(self.prompt_lengths.sum())
-        return hidden[ends], own[ends] if own is not None else None
+            self.clock = width
+        elif width > self.clock:
+            self._shift(width - self.clock)
+        old = self.num_rows
+        self.cache.num_rows = old + len(rows)
+        self.cache.reserve(self.cache.num_rows, self.clock + 1)
+        of = torch.tensor(rows, device=self.device)
+        if width:
+            for slab, new in zip(self.cache.own, done.cache.own, strict=True):
+                source = new[:, :, of, :, done.width - width : done.width]
+                slab[:, :, old : old + len(rows), :, self.clock - width : self.clock] = source
+        number = {p: i + self.trunk_lengths.shape[0] for i, p in enumerate(trunks)}
+        if trunks:
+            kept = torch.tensor(trunks, device=self.device)
+            self.cache.add_trunks([x[:, :, kept, :, : done.width] for x in done.cache.own])
+        lengths = torch.tensor([len(prompt) for prompt in done.prompts], device=self.device)
+        trunked = torch.tensor([number.get(p, -1) for p in rows], device=self.device)
+        starts = torch.where(trunked < 0, self.clock - lengths[of], self.clock)
+        self.starts = torch.cat((self.starts, starts))
+        self.all_rows = torch.arange(old + len(rows), device=self.device)
+        self.positions = torch.cat((self.positions, lengths[of]))
+        self.trunk_of = torch.cat((self.trunk_of, trunked))
+        self.trunk_lengths = torch.cat((self.trunk_lengths, lengths[trunks]))
+        self.hidden = torch.cat((self.hidden, done.hidden[of]))
+        if done.own is not None:
+            own = done.own[of]
+            self.own = own if self.own is None or not old else torch.cat((self.own, own))
+        self._furthest = max(self._furthest if old else 0, *map(len, done.prompts))
+        self.positions_computed += done.num_computed
+        self._is_view_fresh = False
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
         """Go on with the given rows, in that order, a row as often as it is named.
 
-        What stays in its place costs nothing. Prompts without a row are dropped once they
-        are an eighth of all: dropping copies the others.
+        What stays in its place costs nothing (`all_rows`: nothing at all). Trunks without a
+        row are dropped once they are an eighth of all: dropping copies the others.
         """
-        if torch.equal(rows, torch.arange(self.num_rows, device=self.device)):
+        if rows is self.all_rows:
             return
-        self.cache.take(rows)
-        self.lengths, self.hidden = self.lengths[rows], self.hidden[rows]
+        self.cache.take(rows, self.clock + self._ahead)
+        self.starts, self.positions = self.starts[rows], self.positions[rows]
+        self.hidden, self.trunk_of = self.hidden[rows], self.trunk_of[rows]
+        self.all_rows = torch.arange(rows.shape[0], device=self.device)
         if self.own is not None:
             self.own = self.own[rows]
-        self.prompt_of = self.prompt_of[rows]
-        is_used = torch.bincount(self.prompt_of, minlength=self.prompt_lengths.shape[0]) > 0
+        self._is_view_fresh = False
+        self._drop_trunks()
+        first = int(self.starts.min()) if self.num_rows else 0
+        if 2 * first >= max(self.clock, 128):
+            self._shift(-first)
+
+    def _drop_trunks(self) -> None:
+        count = self.trunk_lengths.shape[0]
+        if not count:
+            return
+        named = self.trunk_of[self.trunk_of >= 0]
+        is_used = torch.bincount(named, minlength=count) > 0
         used = is_used.nonzero()[:, 0]
-        if (is_used.shape[0] - used.shape[0]) * DROP_AT > is_used.shape[0]:
-            self.prompt_of = (is_used.cumsum(0) - 1)[self.prompt_of]
-            self.cache.take_prompts(used)
-            self.prompt_lengths = self.prompt_lengths[used]
+        if (count - used.shape[0]) * DROP_AT > count:
+            number = torch.cat(
+                (is_used.cumsum(0) - 1, is_used.new_full((1,), -1, dtype=torch.long))
+            )
+            self.trunk_of = number[self.trunk_of]  # -1, none, names the last
+            self.cache.take_trunks(used)
+            self.trunk_lengths = self.trunk_lengths[used]
+
+    def _shift(self, columns: int) -> None:
+        self.cache.shift(columns, self.clock + self._ahead)
+        self.clock += columns
+        self.starts = self.starts + columns
+        self._is_view_fresh = False
 
     def clear(self) -> None:
         """Drop all rows."""
         self.take(torch.zeros(0, dtype=torch.long, device=self.device))
 
+    def text_of(self, row: int) -> Slabs:
+        """Return the keys and values of what a row holds in columns of its own."""
+        start = int(self.starts[row])
+        return [slab[:, :, row, :, start : self.clock] for slab in self.cache.own]
+
+    def turns(self, positions: Int[Tensor, "token"]) -> tuple[Tensor, Tensor]:
+        """Return the policy's rotary turns of the rows' next positions, looked up."""
+        if self._furthest >= self._table[0].shape[0]:
+            self._table = rotary_table(self.model, 2 * self._furthest)
+        return self._table[0][positions], self._table[1][positions]
+
     def run(
-        self, tokens: Int[Tensor, "batch time"], window: Window, *, is_read: bool = True
-    ) -> tuple[Float[Tensor, "batch time size"], Float[Tensor, "batch time own"] | None]:
-        """Run the policy, and the guide's own layers, over tokens at a window."""
-        model, top = self.model, self.num_policy_layers
-        tap = self.guide.tap if self.guide is not None else top
-        caches = self.cache.layers
-        tapped = model.run_layers(model.model.embed_tokens(tokens), 0, tap, window, caches[:tap])
-        x = model.run_layers(tapped, tap, top, window, caches[tap:top]) if tap < top else tapped
-        own = None
-        if self.guide is not None and is_read:
-            own = self.guide.read(self, tokens, tapped, window)
-        return model.model.norm(x), own
+        self, tokens: Int[Tensor, "token"], step: Step, *, is_read: bool = True
+    ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token own"] | None]:
+        """Run tokens through the policy, and the guide's own layers unless it has read them."""
+        return forward(self.model, self.guide, tokens, step, is_read=is_read)
 
-    @property
-    def guide_caches(self) -> list[LayerCache]:
-        """The cache's layers that belong to the guide."""
-        return self.cache.layers[self.num_policy_layers :]
-
-    def next_window(self) -> Window:
+    def next_step(self) -> Step:
         """Return where one more token of every row stands."""
-        num_keys = int(self.lengths.max()) + 1
-        self.cache.reserve(-(-num_keys // SLOTS_AT_ONCE) * SLOTS_AT_ONCE)
-        keys = torch.arange(num_keys, device=self.device)
-        mask = keys[None, None, :] <= self.lengths[:, None, None]
-        positions = (self.prompt_lengths[self.prompt_of] + self.lengths)[:, None]
-        return Window(positions, mask, self.lengths[:, None], None, self._view(self.prompt_of))
+        self.cache.reserve(self.num_rows, self.clock + 1)
+        self._ahead = 1
+        self._refresh()
+        seen = None if self._seen is None else self._seen[:, :, : self.clock + 1]
+        attends = self.cache.row_attends(self.clock, seen, self._view)
+        return Step(self.positions, self.turns(self.positions), self._weights, attends)
 
-    def candidate_window(
-        self, rows: Int[Tensor, "candidate"], ranks: Int[Tensor, "candidate"]
-    ) -> Window:
+    def _refresh(self) -> None:
+        """Work out again what rows see, where rows or columns have changed."""
+        width = self.model.config.sliding_window
+        is_wide = self._seen is None or self._seen.shape[2] > self.clock
+        if self._is_view_fresh and width is None and is_wide:
+            return
+        columns = torch.arange(self.cache.num_columns, device=self.device)
+        first = self.starts
+        if width is not None:
+            first = first.clamp(min=self.clock - width + 1)
+        self._seen = None
+        if bool((first > 0).any()):
+            self._seen = sight(columns >= first[:, None, None], self.hidden.dtype)
+        self._view = self._trunk_view(self.trunk_of, self.positions)
+        self._is_view_fresh = True
+
+    def candidate_step(
+        self, rows: Int[Tensor, "candidate"], ranks: Int[Tensor, "candidate"], size: int
+    ) -> Step:
         """Return where candidates stand: number `ranks[n]` of its row, for the row's next place.
 
-        A candidate sees its row's past and itself, not its rivals.
+        A candidate sees its row's past and itself, not its rivals; a row has at most `size`.
         """
-        lengths = self.lengths[rows]
-        slots = lengths + ranks
-        num_keys = int(slots.max()) + 1
-        self.cache.reserve(-(-num_keys // SLOTS_AT_ONCE) * SLOTS_AT_ONCE)
-        keys = torch.arange(num_keys, device=self.device)
-        mask = (keys < lengths[:, None]) | (keys == slots[:, None])
-        prompts = self.prompt_of[rows]
-        positions = (self.prompt_lengths[prompts] + lengths)[:, None]
-        return Window(positions, mask[:, None], slots[:, None], rows, self._view(prompts))
+        self.cache.reserve(self.num_rows, self.clock + size)
+        self._ahead = size
+        columns = torch.arange(self.clock + size, device=self.device)
+        first = self.starts
+        if self.model.config.sliding_window is not None:
+            first = first.clamp(min=self.clock - self.model.config.sliding_window + 1)
+        past = (columns < self.clock) & (columns >= first[:, None, None])
+        itself = columns == self.clock + torch.arange(size, device=self.device)[:, None]
+        grid = Grid(rows, self.clock + ranks, ranks, size, sight(past | itself, self.hidden.dtype))
+        positions = self.positions[rows]
+        view = self._trunk_view(self.trunk_of[rows], positions)
+        attends = self.cache.grid_attends(grid, slice(0, self.num_rows), view)
+        return Step(positions, self.turns(positions), self._weights, attends)
 
-    def _view(self, prompts: Int[Tensor, "batch"]) -> PromptView:
-        """Return how batch entries see their prompts."""
-        counts = torch.bincount(prompts, minlength=self.prompt_lengths.shape[0])
+    def _trunk_view(
+        self, trunk_of: Int[Tensor, "token"], positions: Int[Tensor, "token"]
+    ) -> TrunkView | None:
+        """Return how a forward's tokens see the trunks; None where none has one."""
+        count = self.trunk_lengths.shape[0]
+        entries = (trunk_of >= 0).nonzero()[:, 0]
+        if not count or not entries.shape[0]:
+            return None
+        trunk = trunk_of[entries]
+        counts = torch.bincount(trunk, minlength=count)
+        order, rank = trunk.argsort(stable=True), torch.empty_like(trunk)
         starts = counts.cumsum(0) - counts
-        order, rank = prompts.argsort(stable=True), torch.empty_like(prompts)
-        rank[order] = torch.arange(prompts.shape[0], device=self.device) - starts[prompts[order]]
-        places = torch.arange(self.cache.layers[0].prompt_key.shape[2], device=self.device)
-        mask = places[None, None, :] < self.prompt_lengths[:, None, None]
-        return PromptView(prompts, rank, int(counts.max()), mask)
+        rank[order] = torch.arange(trunk.shape[0], device=self.device) - starts[trunk[order]]
+        width = int(self.cache.trunks[0].shape[4])
+        places = torch.arange(width, device=self.device)
+        seen = places >= width - self.trunk_lengths[:, None, None]
+        size, window = int(counts.max()), self.model.config.sliding_window
+        if window is not None:  # place p of a trunk has position p - (width - length)
+            queries = torch.zeros(count, size, dtype=torch.long, device=self.device)
+            queries[trunk, rank] = positions[entries]
+            near = places - (width - self.trunk_lengths)[:, None, None]
+            seen = seen & (near > queries[..., None] - window)
+        return TrunkView(entries, trunk, rank, size, sight(seen, self.hidden.dtype))
 
     def append(self, chosen: Int[Tensor, "batch"], *, is_read: bool = True) -> None:
         """Run one token of every row and go on from it.
 
         `is_read` False: the guide's layers hold this token already.
         """
-        hidden, own = self.run(chosen[:, None], self.next_window(), is_read=is_read)
-        self.hidden, self.own = hidden[:, 0], own[:, 0] if own is not None else None
-        self.lengths = self.lengths + 1
+        self.hidden, own = self.run(chosen, self.next_step(), is_read=is_read)
+        self.own = own if is_read else self.own
+        self._go_on()
         self.positions_computed += self.num_rows
+
+    def _go_on(self) -> None:
+        self.clock, self._ahead = self.clock + 1, 0
+        self.positions = self.positions + 1
+        self._furthest += 1
 
     def extend(self, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]) -> None:
         """Go on from row `rows[i]` with token `chosen[i]`, run through policy and guide."""
@@ -236,13 +285,12 @@ class Session:
         ranks: Int[Tensor, "batch"],
         hidden: Float[Tensor, "batch size"] | None = None,
     ) -> None:
-        """Keep, of each row's candidates, number `ranks[r]`: its keys move to the row's end.
+        """Keep, of each row's candidates, number `ranks[r]`: its keys move to the clock.
 
         With `hidden`, the candidates ran through the policy too: rows go on from there.
         """
-        own_only = hidden is None
-        first = self.num_policy_layers if own_only else 0
-        self.cache.move(self.lengths + ranks, self.lengths, first_layer=first)
+        first = self.num_policy_layers if hidden is None else 0
+        self.cache.move(self.clock + ranks, self.clock, first_layer=first)
         if hidden is not None:
             self.hidden = hidden
-            self.lengths = self.lengths + 1
+            self._go_on()

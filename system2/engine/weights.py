@@ -23,7 +23,7 @@ from torch import Tensor
 from system2.core import UserError
 from system2.engine.config import config_json, read_config
 from system2.engine.embedded import EMBEDDED
-from system2.engine.model import LanguageModel
+from system2.engine.model import LanguageModel, tensors_of
 from system2.engine.tokenizer import TOKENIZER_FILES, read_json
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -179,24 +179,24 @@ def load_tensors(
     twice with other values (an untied head where the configuration ties it).
     """
     met: set[int] = set()
-    for name, parameter, tensor in _matched(module, origin, tensors):
-        value = tensor.to(parameter.device, parameter.dtype)
-        if id(parameter) in met and not torch.equal(parameter, value):
+    for name, target, tensor in _matched(module, origin, tensors):
+        value = tensor.to(target.device, target.dtype)
+        if id(target) in met and not torch.equal(target, value):
             raise UserError(
                 f"{origin}: tensor {name} is stored twice with other values; if it is the head, "
                 "set tie_word_embeddings to false in config.json"
             )
         with torch.no_grad():
-            _ = parameter.copy_(value)
-        met.add(id(parameter))
+            _ = target.copy_(value)
+        met.add(id(target))
 
 
 def _matched(
     module: torch.nn.Module, origin: Path, tensors: Iterable[tuple[str, Tensor]]
-) -> Iterator[tuple[str, torch.nn.Parameter, Tensor]]:
-    """Yield each tensor with its parameter; refuse what has none, and at the end a gap."""
-    targets = dict(module.named_parameters(remove_duplicate=False))
-    wanted = {id(parameter) for parameter in targets.values()}
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield each tensor with its place in a module; refuse what has none, and at the end a gap."""
+    targets = dict(tensors_of(module))
+    wanted = {id(target) for target in targets.values()}
     for name, tensor in tensors:
         target = targets.get(name)
         if target is None:
@@ -214,8 +214,8 @@ def _matched(
             )
         wanted.discard(id(target))
         yield name, target, tensor
-    for name, parameter in targets.items():
-        if id(parameter) in wanted:
+    for name, target in targets.items():
+        if id(target) in wanted:
             raise UserError(f"{origin}: tensor {name} is missing; the checkpoint is incomplete")
 
 
@@ -291,8 +291,12 @@ def tokenizer_files(folder: Path) -> dict[str, Path]:
 
 
 def state_of(model: torch.nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """Return a model's parameters by name, a tied one once; `dtype` None keeps theirs."""
-    return {name: p.detach().to(dtype or p.dtype) for name, p in model.named_parameters()}
+    """Return a model's tensors by their checkpoint's names, a tied one once.
+
+    `dtype` None keeps theirs.
+    """
+    tensors = tensors_of(model, with_ties=False)
+    return {name: tensor.detach().to(dtype or tensor.dtype) for name, tensor in tensors}
 
 
 def save_model(

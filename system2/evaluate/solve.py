@@ -58,7 +58,7 @@ def solve(
     """Yield the row of each problem's tree, in order.
 
     Problems go through in chunks, whose searches are batched together; what a problem's
-    search draws depends on the seed and the problem alone.
+    search draws depends on the seed and the problem alone, what it costs on its chunk.
     """
     name = config.select or SELECTION_OF.get(config.search, "best")
     if name not in SELECTIONS:
@@ -69,6 +69,7 @@ def solve(
             Tree(p, derive_seed("solve", config.seed, p.id), policy.tokenizer.prompt(p.prompt))
             for p in batch
         ]
+        policy.forget()
         before = policy.positions_computed
         run([(tree, config.steps(tree)) for tree in trees], policy, verifier, budget=config.budget)
         computed = _shares(policy.positions_computed - before, [t.sampled_tokens for t in trees])

@@ -35,6 +35,7 @@ class _Row:
 
     grade: bool | None
     sampled_tokens: int
+    requested: int | None
     positions: int | None
     answers_K: tuple[str | None, ...]
     grades_K: tuple[bool | None, ...]
@@ -46,8 +47,9 @@ def summarise(trees: Iterable[Mapping[str, Any]], *, seed: int = 0) -> dict[str,
 
     "n" counts the trees, "unjudged" those of them whose grade is None; "accuracy" is the share
     of the judged ones that are right and "low", "high" its Wilson 95% interval, in [0, 1].
-    "sampled_tokens" and "positions_computed" are totals over the file, the keys that end in
-    "_per_answer", "_per_token" and "_per_right" ratios of them. With attempts: "attempts"
+    "sampled_tokens", "positions_requested", "positions_reused" and "positions_computed" are
+    totals over the file, the keys that end in "_per_answer", "_per_token" and "_per_right"
+    ratios of them. With attempts: "attempts"
     (their mean number a tree), "attempt_accuracy" and the curves, lists of {"k", "accuracy",
     "low", "high", "unjudged"} with bootstrap intervals over problems. Random: the resamples
     and subsets, by `derive_seed(seed)`.
@@ -58,12 +60,14 @@ def summarise(trees: Iterable[Mapping[str, Any]], *, seed: int = 0) -> dict[str,
     positions_P = [row.positions for row in rows]
     tokens_P = [row.sampled_tokens for row in rows]
     cost = cost_an_answer(tokens_P, positions_P, grades_P)
-    known = [count for count in positions_P if count is not None]
+    requested, computed = _total([row.requested for row in rows]), _total(positions_P)
     summary: dict[str, Any] = {
         "n": len(rows),
         **_interval(accuracy(grades_P)),
         "sampled_tokens": sum(tokens_P),
-        "positions_computed": sum(known) if len(known) == len(rows) else None,
+        "positions_requested": requested,
+        "positions_reused": _difference(requested, computed),
+        "positions_computed": computed,
         "tokens_per_answer": cost.tokens,
         "positions_per_answer": cost.positions,
         "positions_per_token": cost.positions_per_token,
@@ -145,11 +149,8 @@ def _read(tree: Mapping[str, Any], number: int) -> _Row:
     return _Row(
         grade=_grade(tree["grade"], where),
         sampled_tokens=_count(tree["sampled_tokens"], "sampled_tokens", where),
-        positions=(
-            None
-            if tree.get("positions_computed") is None
-            else _count(tree["positions_computed"], "positions_computed", where)
-        ),
+        requested=_known_count(tree, "positions_requested", where),
+        positions=_known_count(tree, "positions_computed", where),
         answers_K=tuple(_answer(node.get("answer")) for node in attempts),
         grades_K=tuple(_grade(node["grade"], where) for node in attempts),
         values_K=tuple(_value(node.get("value"), where) for node in attempts),
@@ -160,6 +161,20 @@ def _grade(value: object, where: str) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     raise UserError(f"{where}: grade is {value!r}; it must be true, false or null")
+
+
+def _known_count(tree: Mapping[str, Any], name: str, where: str) -> int | None:
+    return None if tree.get(name) is None else _count(tree[name], name, where)
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    """Return the sum, None where one is not known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _difference(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first - second
 
 
 def _count(value: object, name: str, where: str) -> int:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from system2.core import UserError
-from system2.engine.cache import Window
+from system2.engine.attention import Window
 from system2.synthesise.pairs import PairRow
 from system2.train.batches import planned_batches
 from system2.train.losses import pairwise_loss

@@ -38,8 +38,8 @@ def policy_print(model: LanguageModel) -> str:
     Of the first 16 numbers of every parameter, in bfloat16: training moves some of them.
     """
     state = hashlib.blake2b(digest_size=8)
-    for name, parameter in model.named_parameters():
-        values = parameter.detach().flatten()[:16].to("cpu", torch.bfloat16)
+    for name, tensor in state_of(model).items():
+        values = tensor.flatten()[:16].to("cpu", torch.bfloat16)
         state.update(name.encode() + values.view(torch.int16).numpy().tobytes())
     return state.hexdigest()
 

@@ -17,6 +17,7 @@ We differ from the reference (yc1999/LLM2 at 8be7f5d) where it errs: any batch s
 greedy, the mean is over real pairs, no vocabulary logits in a scalar verifier, one cache.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -24,10 +25,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from system2.engine.cache import Window
+from system2.engine.attention import Window
 from system2.engine.model import LanguageModel
 from system2.engine.sampling import plausible
 from system2.engine.session import Session
+from system2.engine.step import Step
 from system2.verify.trunk import TopLayers
 
 Layout: TypeAlias = Literal["separate", "shared", "vocab"]
@@ -108,11 +110,15 @@ class TokenVerifier(nn.Module):
 
 @dataclass(slots=True)
 class _Candidates:
-    """The plausible tokens of all rows, row by row: the n-th is `ids[n]` of row `rows[n]`."""
+    """The plausible tokens of all rows, row by row: the n-th is `ids[n]` of row `rows[n]`.
+
+    `ranks[n]` counts within the row, from 0 to at most `size` - 1.
+    """
 
     rows: Int[Tensor, "candidate"]
     ids: Int[Tensor, "candidate"]
     ranks: Int[Tensor, "candidate"]
+    size: int
     hidden: Float[Tensor, "candidate size"] | None = None
     own: Float[Tensor, "candidate size"] | None = None
 
@@ -128,7 +134,9 @@ def candidates(logits: Float[Tensor, "batch vocab"], alpha: float) -> _Candidate
     """Return every row's plausible tokens."""
     rows, ids = plausible(logits, alpha).nonzero(as_tuple=True)
     starts = torch.searchsorted(rows, torch.arange(logits.shape[0], device=rows.device))
-    return _Candidates(rows, ids, torch.arange(rows.shape[0], device=rows.device) - starts[rows])
+    ranks = torch.arange(rows.shape[0], device=rows.device) - starts[rows]
+    size = 1 if rows.shape[0] == logits.shape[0] else int(ranks.max()) + 1
+    return _Candidates(rows, ids, ranks, size)
 
 
 @dataclass(slots=True)
@@ -145,16 +153,17 @@ class VerifierGuide:
         """The policy layer whose input it reads."""
         return self.verifier.top.tap
 
-    def cache_shapes(self) -> list[tuple[int, int]]:
-        """Return one shape a layer of its own."""
-        config = self.verifier.policy.config
-        return [(config.num_kv_heads, config.head_dim)] * self.verifier.top.num_adapted
+    def layers(self) -> Iterable[nn.Module]:
+        """Return the verifier's layers."""
+        return self.verifier.top.layers
 
-    def read(
-        self, session: Session, tokens: Tensor, tapped: Tensor, window: Window
-    ) -> Float[Tensor, "batch time size"]:
+    def parameters(self) -> Iterable[Tensor]:
+        """Return the verifier's weights."""
+        return self.verifier.parameters()
+
+    def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> Float[Tensor, "token size"]:
         """Return the verifier's own states at tokens."""
-        return self.verifier.top.states(tokens, tapped, window, session)
+        return self.verifier.top.states_at(tokens, tapped, step)
 
     def adjust(
         self, session: Session, logits: Float[Tensor, "batch vocab"]
@@ -175,20 +184,18 @@ class VerifierGuide:
 
     def _run(self, session: Session, found: _Candidates) -> Float[Tensor, "candidate size"]:
         """Run candidates through the verifier (and, for `shared`, the policy with it)."""
-        is_one_each = found.rows.shape[0] == session.num_rows
-        window = (
-            session.next_window()
-            if is_one_each
-            else session.candidate_window(found.rows, found.ranks)
-        )
-        tokens = found.ids[:, None]
+        if found.size == 1:
+            step = session.next_step()
+        else:
+            step = session.candidate_step(found.rows, found.ranks, found.size)
         if self.verifier.layout == "shared":
-            hidden, own = session.run(tokens, window)
-            session.positions_computed += tokens.shape[0]
+            hidden, own = session.run(found.ids, step)
+            session.positions_computed += found.ids.shape[0]
             assert own is not None
-            found.hidden, found.own = hidden[:, 0], own[:, 0]
-            return own[:, 0]
-        return self.verifier.top.states(tokens, tokens, window, session)[:, 0]
+            found.hidden, found.own = hidden, own
+            return own
+        its_own = step.of(slice(session.num_policy_layers, None))
+        return self.verifier.top.states_at(found.ids, found.ids, its_own)
 
     def advance(
         self, session: Session, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
@@ -212,11 +219,15 @@ class PlausibleGuide:
     alpha: float = 0.1
     tap: int = 0
 
-    def cache_shapes(self) -> list[tuple[int, int]]:
+    def layers(self) -> Iterable[nn.Module]:
         """Return nothing: it has no layers."""
-        return []
+        return ()
 
-    def read(self, session: Session, tokens: Tensor, tapped: Tensor, window: Window) -> None:
+    def parameters(self) -> Iterable[Tensor]:
+        """Return nothing: it has no weights."""
+        return ()
+
+    def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> None:
         """Read nothing."""
 
     def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
@@ -241,16 +252,18 @@ class ContrastiveGuide:
     gamma: float = 0.5
     tap: int = 0
 
-    def cache_shapes(self) -> list[tuple[int, int]]:
+    def layers(self) -> Iterable[nn.Module]:
         """Return the amateur's layers."""
-        config = self.amateur.config
-        return [(config.num_kv_heads, config.head_dim)] * config.num_layers
+        return self.amateur.model.layers
 
-    def read(
-        self, session: Session, tokens: Tensor, tapped: Tensor, window: Window
-    ) -> Float[Tensor, "batch time amateur"]:
+    def parameters(self) -> Iterable[Tensor]:
+        """Return the amateur's weights."""
+        return self.amateur.parameters()
+
+    def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> Float[Tensor, "token amateur"]:
         """Return the amateur's hidden states."""
-        return self.amateur.hidden(tokens, window, session.guide_caches)
+        trunk, turns = self.amateur.model, self.amateur.turns(step.positions)
+        return trunk.norm(step.run(trunk.embed_tokens(tokens), turns))
 
     def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
         """Return the contrast on the plausible set, -inf elsewhere."""

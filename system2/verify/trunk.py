@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from system2.core import UserError
-from system2.engine.cache import Window
+from system2.engine.attention import Window
 from system2.engine.model import LanguageModel
-from system2.engine.session import Session
+from system2.engine.step import Step
 
 
 class TopLayers(nn.Module):
@@ -79,9 +79,14 @@ class TopLayers(nn.Module):
         tokens: Int[Tensor, "batch time"],
         tapped: Float[Tensor, "batch time size"],
         window: Window | None,
-        session: Session | None = None,
     ) -> Float[Tensor, "batch time size"]:
-        """Return its own normed states; with a session, through the guide's cache layers."""
+        """Return its own normed states, without a cache."""
         x = self.embed(tokens) if self.embed is not None else tapped
-        caches = session.guide_caches if session is not None else None
-        return self.norm(self.policy.run(self.layers, x, window, caches))
+        return self.norm(self.policy.run(self.layers, x, window))
+
+    def states_at(
+        self, tokens: Int[Tensor, "token"], tapped: Float[Tensor, "token size"], step: Step
+    ) -> Float[Tensor, "token size"]:
+        """Return its own normed states of tokens, whose step is that of its layers."""
+        x = self.embed(tokens) if self.embed is not None else tapped
+        return self.norm(step.run(x))

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from system2.core import SampleRequest, SamplingParams, Tokens
-from system2.engine.cache import Cache, Window
+from system2.engine.attention import Window, padded_window
 from system2.engine.local import LocalPolicy
-from system2.engine.model import LanguageModel, ModelConfig, initialise, padded_window
+from system2.engine.model import LanguageModel, ModelConfig, initialise
+from system2.engine.prefill import Prefill
+from system2.engine.prefixes import PrefixTree
 from system2.engine.session import Session
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import find_checkpoint, load_model, read_tensors, save_model
@@ -195,12 +197,18 @@ def test_padded_logits_equal(twin: Twin, tokens: Tensor, side: str) -> None:
         torch.testing.assert_close(logits, expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("trunks", [(False, False), (True, True), (True, False), (False, True)])
 @torch.inference_mode()
-def test_session_token_by_token_equals(twin: Twin, tokens: Tensor) -> None:
-    """Rows of different lengths, joined while others are under way, dropped and copied."""
+def test_session_token_by_token_equals(
+    twin: Twin, tokens: Tensor, trunks: tuple[bool, bool]
+) -> None:
+    """Rows of different lengths, joined while others are under way, dropped and copied.
+
+    With and without a beginning that is kept once for several rows.
+    """
     session = Session(twin.ours)
     texts = [list(row) for row in tokens.tolist()]
-    session.admit([tuple(texts[0][:9]), tuple(texts[1][:2])], [1, 2])
+    session.admit([tuple(texts[0][:9]), tuple(texts[1][:2])], [1, 2], is_trunk=trunks[0])
     rows = [texts[0][:9], texts[1][:2], texts[1][:2]]
     streams = [texts[0], texts[1], texts[1]]
 
@@ -223,8 +231,8 @@ def test_session_token_by_token_equals(twin: Twin, tokens: Tensor) -> None:
     check()
     for _ in range(12):
         step()
-    session.admit([tuple(texts[2][:15])], [1])
-    rows, streams = [*rows, texts[2][:15]], [*streams, texts[2]]
+    session.admit([tuple(texts[2][:25])], [1], is_trunk=trunks[1])
+    rows, streams = [*rows, texts[2][:25]], [*streams, texts[2]]
     step()
     session.take(torch.tensor([0, 3]))
     rows, streams = [rows[0], rows[3]], [texts[0], texts[2]]
@@ -232,36 +240,61 @@ def test_session_token_by_token_equals(twin: Twin, tokens: Tensor) -> None:
         step()
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 16, 200])
 @torch.inference_mode()
-def test_cached_chunks_equal(twin: Twin, tokens: Tensor) -> None:
-    """A prefill, then several tokens at a time."""
-    config, batch = twin.ours.config, tokens.shape[0]
-    shapes = [(config.num_kv_heads, config.head_dim)] * config.num_layers
-    cache = Cache(shapes, rows=batch, slots=40, dtype=torch.float32, device=torch.device("cpu"))
-    parts: list[Tensor] = []
-    for start, end in ((0, 11), (11, 12), (12, 19), (19, 40)):
-        slots = torch.arange(start, end)[None].expand(batch, -1)
-        mask = torch.arange(end)[None, None] <= slots[..., None]
-        hidden = twin.ours.hidden(tokens[:, start:end], Window(slots, mask, slots), cache.layers)
-        parts.append(twin.ours.logits(hidden))
-    torch.testing.assert_close(
-        torch.cat(parts, dim=1), twin.expected(tokens), atol=TOLERANCE, rtol=0
-    )
+def test_prefill_in_stretches_equals(twin: Twin, tokens: Tensor, chunk: int) -> None:
+    """Prompts of several lengths run in stretches that cut them anywhere."""
+    prompts = [tuple(tokens[row, :n].tolist()) for row, n in enumerate((40, 11, 26))]
+    prefill = Prefill(twin.ours, None, prompts)
+    while not prefill.is_done:
+        before = prefill.num_computed
+        prefill.advance(chunk)
+        assert 0 < prefill.num_computed - before <= chunk
+    assert prefill.num_computed == sum(map(len, prompts))
+    for prompt, state in zip(prompts, prefill.hidden, strict=True):
+        expected = twin.expected(torch.tensor([prompt]))[0, -1]
+        torch.testing.assert_close(twin.ours.logits(state), expected, atol=TOLERANCE, rtol=0)
 
 
 @torch.inference_mode()
-def test_candidates_equal_their_own_continuations(twin: Twin, tokens: Tensor) -> None:
+def test_what_the_tree_knows_is_not_run_again(twin: Twin, tokens: Tensor) -> None:
+    """A text found whole, one that goes on from another, one that parts from it, a new one."""
+    texts = [tuple(row) for row in tokens.tolist()]
+    tree = PrefixTree(1 << 20)
+    first = Prefill(twin.ours, None, [texts[0][:20]], tree)
+    first.advance(100)
+    prompts = [texts[0][:20], texts[0][:31], texts[0][:9] + texts[1][:8], texts[0][:12], texts[2]]
+    prefill = Prefill(twin.ours, None, prompts, tree)
+    while not prefill.is_done:
+        prefill.advance(13)
+    assert prefill.num_computed == 0 + 11 + 8 + 1 + 40
+    session = Session(twin.ours)
+    session.join(prefill, [0, 1, 2, 3, 4], [False, True, False, True, False])
+    rows = [list(prompt) for prompt in prompts]
+    for i in range(4):
+        for row, logits in zip(rows, twin.ours.logits(session.hidden), strict=True):
+            expected = twin.expected(torch.tensor([row]))[0, -1]
+            torch.testing.assert_close(logits, expected, atol=TOLERANCE, rtol=0)
+            row.append(7 + i)
+        session.append(torch.full((5,), 7 + i))
+
+
+@pytest.mark.parametrize("is_trunk", [False, True])
+@torch.inference_mode()
+def test_candidates_equal_their_own_continuations(
+    twin: Twin, tokens: Tensor, is_trunk: bool
+) -> None:
     """Right after the prompts, and when the rows' own tokens have outgrown every window."""
     session = Session(twin.ours)
     prefixes = [tuple(tokens[0, :12].tolist()), tuple(tokens[1, :3].tolist())]
-    session.admit(prefixes, [1, 1])
+    session.admit(prefixes, [1, 1], is_trunk=is_trunk)
     rows, ranks, ids = [0, 0, 0, 1, 1], [0, 1, 2, 0, 1], [7, 8, 9, 7, 450]
     for added in (0, 10):
         for i in range(added):
             session.append(tokens[:2, 20 + i])
-        window = session.candidate_window(torch.tensor(rows), torch.tensor(ranks))
-        hidden, _ = session.run(torch.tensor(ids)[:, None], window)
-        for row, token, state in zip(rows, ids, hidden[:, 0], strict=True):
+        step = session.candidate_step(torch.tensor(rows), torch.tensor(ranks), 3)
+        hidden, _ = session.run(torch.tensor(ids), step)
+        for row, token, state in zip(rows, ids, hidden, strict=True):
             text = [*prefixes[row], *tokens[row, 20 : 20 + added].tolist(), token]
             expected = twin.expected(torch.tensor([text]))[0, -1]
             torch.testing.assert_close(twin.ours.logits(state), expected, atol=TOLERANCE, rtol=0)

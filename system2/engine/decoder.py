@@ -1,0 +1,385 @@
+"""Continuous batching: requests join while others are under way, and leave as they end.
+
+admit -> prefill -> step -> choose: waiting prompts are run in stretches of at most
+`max_batch_tokens` between the steps of the rows under way; draws of one prompt share a row until
+they differ; a row that ends leaves at once. Every request gets its share of the rows. What a
+draw becomes depends on its request alone, never on what else is in the batch. Compare
+`transformers` generate, which runs a row a draw from the start, computes finished rows to the
+end and needs one set of sampling parameters for a batch.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from system2.core import Completion, FinishReason, SampleRequest, SamplingParams, Tokens, UserError
+from system2.engine import sampling
+from system2.engine.model import LanguageModel
+from system2.engine.prefill import Prefill
+from system2.engine.prefixes import PrefixTree
+from system2.engine.session import Guide, Session
+from system2.engine.tokenizer import Tokenizer
+
+TRUNK_DRAWS, TRUNK_TOKENS = 4, 16
+"""A prompt of so many draws and tokens is kept once for all its rows; else each row has it."""
+SHARED_TOKENS = 16
+"""A prompt waits for another that is run first where they share so many unknown tokens."""
+
+
+@dataclass(slots=True, eq=False)
+class Draw:
+    """One completion under way: draw `i` of prefix `p` of a job."""
+
+    job: "Job"
+    p: int
+    i: int
+    prefix: Tokens
+    params: SamplingParams
+    max_tokens: int
+    tokens: list[int] = field(default_factory=list[int])
+    logprobs: list[float] = field(default_factory=list[float])
+    finish_reason: FinishReason | None = None
+    stream: list[float] = field(default_factory=list[float])
+
+    def uniform(self) -> float:
+        """Return the uniform number in [0, 1) that its next token is drawn with."""
+        return self.stream[len(self.tokens)] if self.stream else 0.0
+
+    def completion(self) -> Completion:
+        """Return what was drawn. It has to be finished."""
+        assert self.finish_reason is not None, "the draw is under way"
+        return Completion(tuple(self.tokens), tuple(self.logprobs), self.finish_reason)
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request under way: its draws, prefix by prefix; how many are running or done."""
+
+    request: SampleRequest
+    draws: list[Draw] = field(default_factory=list[Draw])
+    num_started: int = 0
+    num_finished: int = 0
+    is_cancelled: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.is_cancelled or self.num_finished == len(self.draws)
+
+    def completions(self) -> list[list[Completion]]:
+        """Return completions `[p][i]` of a job that is done."""
+        finished = iter(self.draws)
+        n = range(self.request.n)
+        return [[next(finished).completion() for _ in n] for _ in self.request.prefixes]
+
+
+_Row: TypeAlias = list[Draw]
+"""Draws of one prompt under the same parameters that have chosen the same tokens so far."""
+
+
+@dataclass(slots=True)
+class _Kinds:
+    """The rows' sampling parameters as tensors, made again when the rows change."""
+
+    temperature: Tensor
+    top_p: Tensor
+    top_k: Tensor
+    is_greedy: bool
+    is_cut: bool
+
+
+class Decoder:
+    """Requests in, completions out, a token at a time.
+
+    At most `max_rows` draws are under way; a forward runs at most `max_batch_tokens` tokens of
+    prompts. `positions_requested` counts the positions that completions asked for hold
+    (prompts, and all tokens but the last, draw by draw), `positions_computed` those that were
+    run; the rest was found in the tree, or shared.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        guide: Guide | None = None,
+        tree: PrefixTree | None = None,
+        *,
+        max_rows: int = 64,
+        max_batch_tokens: int = 2048,
+    ) -> None:
+        self.model, self.tokenizer, self.guide, self.tree = model, tokenizer, guide, tree
+        self.max_rows, self.max_batch_tokens = max_rows, max_batch_tokens
+        self.session = Session(model, guide)
+        self.positions_requested = self.positions_computed = 0
+        self._waiting: list[_Row] = []
+        self._joining: tuple[Prefill, list[int], list[_Row]] | None = None
+        self._live: list[_Row] = []
+        self._kinds: _Kinds | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._waiting or self._live or self._joining)
+
+    @property
+    def num_waiting(self) -> int:
+        """How many draws have not begun."""
+        return sum(map(len, self._waiting))
+
+    @property
+    def num_live(self) -> int:
+        """How many draws are under way."""
+        return sum(map(len, self._live))
+
+    def submit(self, request: SampleRequest) -> Job:
+        """Queue a request. Raises: `UserError` where a prefix does not fit the model."""
+        job = Job(request)
+        config, params = self.model.config, request.params
+        for p, prefix in enumerate(request.prefixes):
+            _check(prefix, config.max_positions, config.vocab_size)
+            room = min(params.max_tokens, config.max_positions - len(prefix))
+            row = [Draw(job, p, i, prefix, params, room) for i in range(request.n)]
+            job.draws += row
+            if row:
+                self._waiting.append(row)
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Drop a job; its rows leave with the next step."""
+        job.is_cancelled = True
+        self._waiting = [row for row in self._waiting if row[0].job is not job]
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Admit and run what waits, then give every draw under way one token."""
+        if self._joining is None and self._waiting:
+            self._admit()
+        if self._joining is not None:
+            prefill, rows, draws = self._joining
+            prefill.advance(self.max_batch_tokens)
+            if prefill.is_done:
+                self._join(prefill, rows, draws)
+        if self._live:
+            self._step()
+
+    # Admission
+
+    def _admit(self) -> None:
+        """Start to run the prompts of waiting draws, if there is room enough for them."""
+        room = self.max_rows - self.num_live
+        if self._live and room < min(self.max_rows // 4, self.num_waiting):
+            return
+        prompts: dict[Tokens, dict[SamplingParams, _Row]] = {}
+        for draw in self._chosen(room):
+            if draw.params.temperature > 0:
+                seed = draw.job.request.seed
+                draw.stream = sampling.uniforms(seed, draw.p, draw.i, draw.max_tokens)
+            prompts.setdefault(draw.prefix, {}).setdefault(draw.params, []).append(draw)
+        if not prompts:
+            return
+        ordered = sorted(prompts, key=len)  # neighbours run side by side
+        of = [i for i, prompt in enumerate(ordered) for _ in prompts[prompt]]
+        draws = [row for prompt in ordered for row in prompts[prompt].values()]
+        prefill = Prefill(self.model, self.guide, ordered, self.tree)
+        self._joining = (prefill, of, draws)
+
+    def _chosen(self, room: int) -> list[Draw]:
+        """Take as many draws as there is room for from what waits.
+
+        A job that has fewer draws started comes first. One prompt waits for another where it
+        can go on from what that leaves in the tree.
+        """
+        order = sorted(range(len(self._waiting)), key=lambda i: self._waiting[i][0].job.num_started)
+        held = self._held_back([self._waiting[i][0].prefix for i in order])
+        chosen, taken = list[Draw](), set[int]()
+        for i in order:
+            row = self._waiting[i]
+            if row[0].prefix in held or not room:
+                continue
+            some, rest = row[:room], row[room:]
+            chosen += some
+            room -= len(some)
+            row[0].job.num_started += len(some)
+            self._waiting[i] = rest
+            if not rest:
+                taken.add(i)
+        self._waiting = [row for i, row in enumerate(self._waiting) if i not in taken]
+        return chosen
+
+    def _held_back(self, prefixes: Iterable[Tokens]) -> set[Tokens]:
+        """Return the prefixes that another one is to be run before."""
+        if self.tree is None:
+            return set()
+        held, last = set[Tokens](), ()
+        for prefix in sorted(set(prefixes)):
+            shared = _num_shared(last, prefix)
+            if shared >= SHARED_TOKENS and shared - self.tree.match(prefix).length >= SHARED_TOKENS:
+                held.add(prefix)
+            else:
+                last = prefix
+        return held
+
+    def _join(self, prefill: Prefill, of: list[int], draws: list[_Row]) -> None:
+        """Take prompts that have been run into the session."""
+        self._joining = None
+        alive = [[d for d in row if not d.job.is_cancelled] for row in draws]
+        kept = [i for i, row in enumerate(alive) if row]
+        if kept:
+            counts = [0] * len(prefill.prompts)
+            for i in kept:
+                counts[of[i]] += len(alive[i])
+            is_trunk = [
+                count >= TRUNK_DRAWS and len(prompt) >= TRUNK_TOKENS
+                for count, prompt in zip(counts, prefill.prompts, strict=True)
+            ]
+            self.session.join(prefill, [of[i] for i in kept], is_trunk)
+            self._live += [alive[i] for i in kept]
+            self._kinds = None
+        for row in alive:
+            self.positions_requested += sum(len(draw.prefix) for draw in row)
+        self.positions_computed += prefill.num_computed
+
+    # One token for all
+
+    def _step(self) -> None:
+        session = self.session
+        logits = self.model.logits(session.hidden).float()
+        if self.guide is not None:
+            logits = self.guide.adjust(session, logits)
+        chosen, logprobs = self._choose(logits)
+        parts = [
+            self._parted(row, tokens, values)
+            for row, tokens, values in zip(self._live, chosen, logprobs, strict=True)
+        ]
+        if self.tree is not None:
+            for place, (row, part) in enumerate(zip(self._live, parts, strict=True)):
+                if not part:
+                    self._keep(place, row[0])
+        if all(len(part) == 1 for part in parts):  # every row goes on as it is
+            rows, ids = session.all_rows, [token for part in parts for token in part]
+            self._live = [draws for part in parts for draws in part.values()]
+        else:
+            nexts = _placed(parts)
+            rows = torch.tensor([row for row, _, _ in nexts], dtype=torch.long)
+            rows, ids = rows.to(session.device), [token for _, token, _ in nexts]
+            self._live = [draws for _, _, draws in nexts]
+            self._kinds = None
+        if not ids:
+            session.take(rows)
+            return
+        tokens = torch.tensor(ids, device=session.device)
+        before = session.positions_computed
+        if self.guide is not None:
+            self.guide.advance(session, rows, tokens)
+        else:
+            session.extend(rows, tokens)
+        self.positions_computed += session.positions_computed - before
+        self.positions_requested += self.num_live
+
+    def _choose(self, logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
+        """Choose a token for each draw of each row, under the row's parameters."""
+        kinds = self._kinds or self._make_kinds(logits.device)
+        self._kinds = kinds
+        if kinds.is_cut:
+            warm = torch.where(kinds.temperature == 0, 1.0, kinds.temperature)[:, None]
+            logits = sampling.truncate(logits / warm, kinds.top_p, kinds.top_k) * warm
+        if kinds.is_greedy:
+            tokens, logprobs = sampling.choose_greedily(logits)
+        else:
+            width = max(map(len, self._live))
+            grid = [[d.uniform() for d in row] + [0.0] * (width - len(row)) for row in self._live]
+            uniform = torch.tensor(grid, dtype=torch.float64, device=logits.device)
+            tokens, logprobs = sampling.choose(logits, kinds.temperature, uniform)
+        return cast(list[list[int]], tokens.tolist()), cast(list[list[float]], logprobs.tolist())
+
+    def _make_kinds(self, device: torch.device) -> _Kinds:
+        params = [row[0].params for row in self._live]
+        return _Kinds(
+            torch.tensor([p.temperature for p in params], device=device),
+            torch.tensor([p.top_p for p in params], device=device),
+            torch.tensor([p.top_k for p in params], device=device),
+            is_greedy=all(p.temperature == 0 for p in params),
+            is_cut=any(p.top_p < 1 or p.top_k for p in params),
+        )
+
+    def _parted(
+        self, row: _Row, tokens: Sequence[int], logprobs: Sequence[float]
+    ) -> dict[int, _Row]:
+        """Append a token to each of a row's draws; return those that go on, by their token."""
+        if logprobs[0] != logprobs[0]:  # no number
+            raise UserError(
+                f"{self.tokenizer.folder}: the model's logits are not finite; its weights "
+                "are broken, or too large for their type"
+            )
+        if len(tokens) < len(row):  # greedy draws share one choice
+            tokens, logprobs = [tokens[0]] * len(row), [logprobs[0]] * len(row)
+        parts: dict[int, _Row] = {}
+        for draw, token, logprob in zip(row, tokens, logprobs, strict=False):
+            if draw.job.is_cancelled:
+                continue
+            draw.tokens.append(token)
+            draw.logprobs.append(logprob)
+            draw.finish_reason = self._finish_reason(draw, token)
+            if draw.finish_reason is None:
+                parts.setdefault(token, []).append(draw)
+            else:
+                draw.job.num_finished += 1
+        return parts
+
+    def _finish_reason(self, draw: Draw, token: int) -> FinishReason | None:
+        """Return why a draw ends with its last token, None where it goes on."""
+        if token in self.tokenizer.eos:
+            return "eos"
+        if draw.params.stop:
+            longest = max(len(text.encode()) for text in draw.params.stop)  # tokens have a byte
+            tail = self.tokenizer.decode(draw.tokens[-longest - 1 :])
+            if any(text in tail for text in draw.params.stop):
+                return "stop"
+        return "length" if len(draw.tokens) == draw.max_tokens else None
+
+    def _keep(self, place: int, draw: Draw) -> None:
+        """Keep what a row holds that is about to leave: all but a draw's last token was run."""
+        assert self.tree is not None
+        if len(draw.tokens) > 1:
+            self.tree.insert((*draw.prefix, *draw.tokens[:-1]), self.session.text_of(place))
+
+
+def _check(prefix: Tokens, limit: int, vocab: int) -> None:
+    if not 0 < len(prefix) < limit:
+        raise UserError(
+            f"a prefix of {len(prefix)} tokens does not fit the model's {limit}"
+            " positions (at least 1, and room for one more)"
+        )
+    if not (min(prefix) >= 0 and max(prefix) < vocab):
+        wrong = max(prefix) if max(prefix) >= vocab else min(prefix)
+        raise UserError(f"a prefix holds token {wrong}; the model knows 0 to {vocab - 1}")
+
+
+def _num_shared(first: Tokens, second: Tokens) -> int:
+    """Return how many tokens two texts have in common at their beginning."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
+        min(len(first), len(second)),
+    )
+
+
+def _placed(parts: Sequence[dict[int, _Row]]) -> list[tuple[int, int, _Row]]:
+    """Return the next rows as (row they go on from, token, draws).
+
+    A row's first part stays in its place where it can, for then nothing is copied; the others
+    fill the places of rows that ended.
+    """
+    count = sum(map(len, parts))
+    stay: dict[int, tuple[int, int, _Row]] = {}
+    others: list[tuple[int, int, _Row]] = []
+    for row, part in enumerate(parts):
+        for token, draws in part.items():
+            if row < count and row not in stay:
+                stay[row] = (row, token, draws)
+            else:
+                others.append((row, token, draws))
+    left = iter(others)
+    return [stay[place] if place in stay else next(left) for place in range(count)]
