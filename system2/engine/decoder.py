@@ -343,8 +343,9 @@ class Decoder:
     def _keep(self, place: int, draw: Draw) -> None:
         """Keep what a row holds that is about to leave: all but a draw's last token was run."""
         assert self.tree is not None
-        if len(draw.tokens) > 1:
-            self.tree.insert((*draw.prefix, *draw.tokens[:-1]), self.session.text_of(place))
+        slabs, unread = self.session.text_of(place)
+        text = (*draw.prefix, *draw.tokens[:-1])
+        self.tree.insert(text[: len(text) - unread], slabs)
 
 
 def _check(prefix: Tokens, limit: int, vocab: int) -> None:

@@ -107,7 +107,7 @@ class Prefill:
             self.cache.grid_attends(grid, slice(first, rows[-1] + 1)),
         )
         tokens = torch.tensor(flat, device=self.device)
-        hidden, own = forward(self.model, self.reader, tokens, step)
+        hidden, _, own = forward(self.model, self.reader, tokens, step)
         self.num_computed += len(flat)
         end = 0
         for row, start, count in zip(rows, known, counts, strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from system2.core import Tokens
@@ -47,8 +47,9 @@ class Session:
 
     Row r holds the columns `starts[r]` to the clock, after those of trunk `trunk_of[r]` (-1:
     none); its next token has position `positions[r]`. `hidden[r]` is the policy's last hidden
-    state there, `own[r]` what the guide read; `all_rows` names the rows as they stand;
-    `positions_computed` counts the positions run.
+    state there, `own[r]` what the guide read there; a lazy one has its last `unread[r]`
+    columns still to read. `all_rows` names the rows as they stand; `positions_computed`
+    counts the positions run.
     """
 
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
@@ -65,6 +66,12 @@ class Session:
         self.trunk_lengths: Tensor = nothing
         self.hidden = self.cache.own[0].new_zeros(0, model.config.hidden_size)
         self.own: Tensor | None = None
+        self.unread: Tensor = nothing
+        self.is_lazy = guide is not None and guide.is_lazy
+        if guide is not None and self.is_lazy:
+            ids = torch.zeros(1, 1, 0, 1, 0, 1, dtype=torch.long, device=self.device)
+            taps = self.cache.own[0].new_zeros(1, 1, 0, 1, 0, model.config.hidden_size)
+            self.cache.notes = [ids, taps] if guide.tap else [ids]
         self.positions_computed = 0
         self.all_rows: Tensor = nothing
         self._table = rotary_table(model, FIRST_TABLE)
@@ -118,6 +125,7 @@ class Session:
         self.starts = torch.cat((self.starts, starts))
         self.all_rows = torch.arange(old + len(rows), device=self.device)
         self.positions = torch.cat((self.positions, lengths[of]))
+        self.unread = torch.cat((self.unread, torch.zeros_like(starts)))
         self.trunk_of = torch.cat((self.trunk_of, trunked))
         self.trunk_lengths = torch.cat((self.trunk_lengths, lengths[trunks]))
         self.hidden = torch.cat((self.hidden, done.hidden[of]))
@@ -138,6 +146,7 @@ class Session:
             return
         self.cache.take(rows, self.clock + self._ahead)
         self.starts, self.positions = self.starts[rows], self.positions[rows]
+        self.unread = self.unread[rows]
         self.hidden, self.trunk_of = self.hidden[rows], self.trunk_of[rows]
         self.all_rows = torch.arange(rows.shape[0], device=self.device)
         if self.own is not None:
@@ -173,10 +182,14 @@ class Session:
         """Drop all rows."""
         self.take(torch.zeros(0, dtype=torch.long, device=self.device))
 
-    def text_of(self, row: int) -> Slabs:
-        """Return the keys and values of what a row holds in columns of its own."""
-        start = int(self.starts[row])
-        return [slab[:, :, row, :, start : self.clock] for slab in self.cache.own]
+    def text_of(self, row: int) -> tuple[Slabs, int]:
+        """Return the keys and values of what a row holds in columns of its own.
+
+        And how many of the last columns are left out, since they are not read yet.
+        """
+        start, unread = int(self.starts[row]), int(self.unread[row])
+        end = max(start, self.clock - unread)
+        return [slab[:, :, row, :, start:end] for slab in self.cache.own], self.clock - end
 
     def turns(self, positions: Int[Tensor, "token"]) -> tuple[Tensor, Tensor]:
         """Return the policy's rotary turns of the rows' next positions, looked up."""
@@ -185,35 +198,86 @@ class Session:
         return self._table[0][positions], self._table[1][positions]
 
     def run(
-        self, tokens: Int[Tensor, "token"], step: Step, *, is_read: bool = True
-    ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token own"] | None]:
-        """Run tokens through the policy, and the guide's own layers unless it has read them."""
-        return forward(self.model, self.guide, tokens, step, is_read=is_read)
+        self, tokens: Int[Tensor, "token"], step: Step
+    ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token size"], Tensor | None]:
+        """Run tokens through the policy; return its states, what the guide taps, what it read."""
+        return forward(self.model, self.guide, tokens, step, is_read=not self.is_lazy)
+
+    def read(self, is_asked: Bool[Tensor, "row"]) -> Float[Tensor, "row own"]:
+        """Have a lazy guide read what it has not read of the rows asked for; return `own`."""
+        assert self.guide is not None, "there is a guide to read"
+        is_due = is_asked & (self.unread > 0)
+        counts = torch.where(is_due, self.unread, 0)
+        number = int(counts.sum())
+        if not number:
+            assert self.own is not None, "prompts are read as they are run"
+            return self.own
+        device, size = self.device, int(counts.max())
+        if number == self.num_rows and size == 1:  # one of each row
+            rows = self.all_rows
+            columns = torch.full_like(rows, self.clock - 1)
+            attends = self.cache.row_attends(self.clock - 1, *self._sights(self.clock - 1))
+            positions = self.positions - 1
+        else:
+            rows = torch.repeat_interleave(self.all_rows, counts)
+            rank = torch.arange(number, device=device) - (counts.cumsum(0) - counts)[rows]
+            columns = self.clock - counts[rows] + rank
+            positions = self.positions[rows] - counts[rows] + rank
+            ranks = torch.arange(size, device=device)
+            ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
+            seen = self._seen_until(ends)
+            grid = Grid(rows, columns, rank, size, seen)
+            view = self._trunk_view(self.trunk_of[rows], positions)
+            attends = self.cache.grid_attends(grid, slice(0, self.num_rows), view)
+        step = Step(positions, self.turns(positions), self._weights, attends)
+        tokens = self.cache.notes[0][0, 0, rows, 0, columns, 0]
+        tapped = self.cache.notes[-1][0, 0, rows, 0, columns]
+        own = self.guide.read(tokens, tapped, step.of(slice(self.num_policy_layers, None)))
+        assert own is not None, "a lazy guide has states of its own"
+        last = (counts.cumsum(0) - 1)[is_due]
+        if self.own is None:
+            self.own = own.new_zeros(self.num_rows, *own.shape[1:])
+        self.own[is_due] = own[last]
+        self.unread = torch.where(is_due, 0, self.unread)
+        return self.own
 
     def next_step(self) -> Step:
         """Return where one more token of every row stands."""
         self.cache.reserve(self.num_rows, self.clock + 1)
         self._ahead = 1
-        self._refresh()
-        seen = None if self._seen is None else self._seen[:, :, : self.clock + 1]
-        attends = self.cache.row_attends(self.clock, seen, self._view)
+        attends = self.cache.row_attends(self.clock, *self._sights(self.clock))
         return Step(self.positions, self.turns(self.positions), self._weights, attends)
+
+    def _sights(self, column: int) -> tuple[Tensor | None, TrunkView | None]:
+        """Return what a token of each row sees at a column, of its row and of its trunk."""
+        self._refresh()
+        width = self.model.config.sliding_window
+        if width is not None:
+            positions = self.positions - (self.clock - column)
+            ends = self.all_rows.new_full((self.num_rows, 1), column)
+            return self._seen_until(ends), self._trunk_view(self.trunk_of, positions)
+        return None if self._seen is None else self._seen[:, :, : column + 1], self._view
 
     def _refresh(self) -> None:
         """Work out again what rows see, where rows or columns have changed."""
-        width = self.model.config.sliding_window
         is_wide = self._seen is None or self._seen.shape[2] > self.clock
-        if self._is_view_fresh and width is None and is_wide:
+        if self._is_view_fresh and is_wide:
             return
         columns = torch.arange(self.cache.num_columns, device=self.device)
-        first = self.starts
-        if width is not None:
-            first = first.clamp(min=self.clock - width + 1)
         self._seen = None
-        if bool((first > 0).any()):
-            self._seen = sight(columns >= first[:, None, None], self.hidden.dtype)
+        if bool((self.starts > 0).any()):
+            self._seen = sight(columns >= self.starts[:, None, None], self.hidden.dtype)
         self._view = self._trunk_view(self.trunk_of, self.positions)
         self._is_view_fresh = True
+
+    def _seen_until(self, ends: Int[Tensor, "row entry"]) -> Float[Tensor, "row entry column"]:
+        """Return what tokens see that stand at columns `ends` (-1: there is none)."""
+        columns = torch.arange(max(self.clock, int(ends.max()) + 1), device=self.device)
+        seen = (columns <= ends[..., None]) & (columns >= self.starts[:, None, None])
+        width = self.model.config.sliding_window
+        if width is not None:
+            seen &= columns > ends[..., None] - width
+        return sight(seen, self.hidden.dtype)
 
     def candidate_step(
         self, rows: Int[Tensor, "candidate"], ranks: Int[Tensor, "candidate"], size: int
@@ -260,17 +324,32 @@ class Session:
             seen = seen & (near > queries[..., None] - window)
         return TrunkView(entries, trunk, rank, size, sight(seen, self.hidden.dtype))
 
-    def append(self, chosen: Int[Tensor, "batch"], *, is_read: bool = True) -> None:
+    def append(
+        self, chosen: Int[Tensor, "row"], is_read: Bool[Tensor, "row"] | None = None
+    ) -> None:
         """Run one token of every row and go on from it.
 
-        `is_read` False: the guide's layers hold this token already.
+        Rows of which `is_read` are read by the guide already.
         """
-        self.hidden, own = self.run(chosen, self.next_step(), is_read=is_read)
-        self.own = own if is_read else self.own
-        self._go_on()
+        hidden, tapped, own = self.run(chosen, self.next_step())
+        self.own = own if own is not None else self.own
         self.positions_computed += self.num_rows
+        self.go_on(chosen, hidden, tapped, is_read)
 
-    def _go_on(self) -> None:
+    def go_on(
+        self,
+        chosen: Int[Tensor, "row"],
+        hidden: Float[Tensor, "row size"],
+        tapped: Float[Tensor, "row size"],
+        is_read: Bool[Tensor, "row"] | None,
+    ) -> None:
+        """Move the clock on over tokens that were run, and note what is still to read."""
+        self.hidden = hidden
+        if self.is_lazy:
+            for slab, what in zip(self.cache.notes, (chosen[:, None], tapped), strict=False):
+                slab[0, 0, : self.num_rows, 0, self.clock] = what
+            more = self.unread + 1
+            self.unread = more if is_read is None else torch.where(is_read, 0, more)
         self.clock, self._ahead = self.clock + 1, 0
         self.positions = self.positions + 1
         self._furthest += 1
@@ -280,17 +359,10 @@ class Session:
         self.take(rows)
         self.append(chosen)
 
-    def accept(
-        self,
-        ranks: Int[Tensor, "batch"],
-        hidden: Float[Tensor, "batch size"] | None = None,
-    ) -> None:
-        """Keep, of each row's candidates, number `ranks[r]`: its keys move to the clock.
+    def accept(self, ranks: Int[Tensor, "row"], *, is_policy: bool) -> None:
+        """Move the keys of each row's candidate number `ranks[r]` to the clock.
 
-        With `hidden`, the candidates ran through the policy too: rows go on from there.
+        Those of the guide's layers, and with `is_policy` those of the policy's.
         """
-        first = self.num_policy_layers if hidden is None else 0
+        first = 0 if is_policy else self.num_policy_layers
         self.cache.move(self.clock + ranks, self.clock, first_layer=first)
-        if hidden is not None:
-            self.hidden = hidden
-            self._go_on()
