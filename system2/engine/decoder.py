@@ -8,8 +8,10 @@ draw becomes depends on its request alone, never on what else is in the batch. C
 end and needs one set of sampling parameters for a batch.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from typing import TypeAlias, cast
 
 import torch
@@ -189,24 +191,28 @@ class Decoder:
     def _chosen(self, room: int) -> list[Draw]:
         """Take as many draws as there is room for from what waits.
 
-        A job that has fewer draws started comes first. One prompt waits for another where it
-        can go on from what that leaves in the tree.
+        The next prompt is always of the job that has the fewest draws started. A prompt waits
+        for another where it can go on from what that leaves in the tree.
         """
-        order = sorted(range(len(self._waiting)), key=lambda i: self._waiting[i][0].job.num_started)
-        held = self._held_back([self._waiting[i][0].prefix for i in order])
-        chosen, taken = list[Draw](), set[int]()
-        for i in order:
-            row = self._waiting[i]
-            if row[0].prefix in held or not room:
-                continue
-            some, rest = row[:room], row[room:]
-            chosen += some
-            room -= len(some)
-            row[0].job.num_started += len(some)
-            self._waiting[i] = rest
-            if not rest:
-                taken.add(i)
-        self._waiting = [row for i, row in enumerate(self._waiting) if i not in taken]
+        held = self._held_back(row[0].prefix for row in self._waiting)
+        queues: dict[Job, deque[_Row]] = {}
+        for row in self._waiting:
+            if row[0].prefix not in held:
+                queues.setdefault(row[0].job, deque()).append(row)
+        heap = [(job.num_started, number, job) for number, job in enumerate(queues)]
+        heapify(heap)
+        chosen, begun = list[Draw](), set[int]()
+        while heap and room:
+            _, number, job = heappop(heap)
+            row = queues[job].popleft()
+            chosen += row[:room]
+            begun |= {id(draw) for draw in row[:room]}
+            job.num_started += len(row[:room])
+            room -= len(row[:room])
+            if queues[job]:
+                heappush(heap, (job.num_started, number, job))
+        rest = [[draw for draw in row if id(draw) not in begun] for row in self._waiting]
+        self._waiting = [row for row in rest if row]
         return chosen
 
     def _held_back(self, prefixes: Iterable[Tokens]) -> set[Tokens]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from system2.core import Tokens
-from system2.engine.attention import sight
+from system2.engine.attention import side_by_side, sight
 from system2.engine.cache import Grid, TrunkView
 from system2.engine.model import LanguageModel
 from system2.engine.prefill import Prefill
@@ -22,6 +22,8 @@ from system2.engine.step import Reader, Step, forward, layers_of, new_cache, rot
 
 DROP_AT = 8
 """Trunks without rows are dropped when they are an eighth of all."""
+MANY_ROWS = 8
+"""From so many rows on a lazy guide reads all of them at once."""
 FIRST_TABLE = 512
 """Positions whose rotary turns are looked up from the start."""
 
@@ -76,6 +78,7 @@ class Session:
         self.all_rows: Tensor = nothing
         self._table = rotary_table(model, FIRST_TABLE)
         self._furthest = 0
+        self._is_noted = False  # whether the last column's notes are there for every row
         self._ahead = 0  # columns from the clock on that candidates hold
         self._seen: Tensor | None = None
         self._view: TrunkView | None = None
@@ -134,7 +137,7 @@ class Session:
             self.own = own if self.own is None or not old else torch.cat((self.own, own))
         self._furthest = max(self._furthest if old else 0, *map(len, done.prompts))
         self.positions_computed += done.num_computed
-        self._is_view_fresh = False
+        self._is_view_fresh = self._is_noted = False
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
         """Go on with the given rows, in that order, a row as often as it is named.
@@ -204,42 +207,55 @@ class Session:
         return forward(self.model, self.guide, tokens, step, is_read=not self.is_lazy)
 
     def read(self, is_asked: Bool[Tensor, "row"]) -> Float[Tensor, "row own"]:
-        """Have a lazy guide read what it has not read of the rows asked for; return `own`."""
+        """Have a lazy guide read what it has not read of the rows asked for; return `own`.
+
+        Where there are many rows it reads all: some row always asks, and one token of each row is
+        the cheapest way to read.
+        """
         assert self.guide is not None, "there is a guide to read"
-        is_due = is_asked & (self.unread > 0)
-        counts = torch.where(is_due, self.unread, 0)
-        number = int(counts.sum())
+        is_due = self.unread > 0
+        if self.num_rows < MANY_ROWS:
+            is_due &= is_asked
+        number = int(is_due.sum())
         if not number:
             assert self.own is not None, "prompts are read as they are run"
             return self.own
-        device, size = self.device, int(counts.max())
-        if number == self.num_rows and size == 1:  # one of each row
-            rows = self.all_rows
-            columns = torch.full_like(rows, self.clock - 1)
-            attends = self.cache.row_attends(self.clock - 1, *self._sights(self.clock - 1))
-            positions = self.positions - 1
+        if self._is_noted and 2 * number >= self.num_rows and int(self.unread.max()) == 1:
+            is_due = torch.ones_like(is_due)  # what is read twice does no harm
+            rows, columns, step = self._last_column()
         else:
-            rows = torch.repeat_interleave(self.all_rows, counts)
-            rank = torch.arange(number, device=device) - (counts.cumsum(0) - counts)[rows]
-            columns = self.clock - counts[rows] + rank
-            positions = self.positions[rows] - counts[rows] + rank
-            ranks = torch.arange(size, device=device)
-            ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
-            seen = self._seen_until(ends)
-            grid = Grid(rows, columns, rank, size, seen)
-            view = self._trunk_view(self.trunk_of[rows], positions)
-            attends = self.cache.grid_attends(grid, slice(0, self.num_rows), view)
-        step = Step(positions, self.turns(positions), self._weights, attends)
+            rows, columns, step = self._unread_columns(is_due)
         tokens = self.cache.notes[0][0, 0, rows, 0, columns, 0]
         tapped = self.cache.notes[-1][0, 0, rows, 0, columns]
         own = self.guide.read(tokens, tapped, step.of(slice(self.num_policy_layers, None)))
         assert own is not None, "a lazy guide has states of its own"
-        last = (counts.cumsum(0) - 1)[is_due]
         if self.own is None:
             self.own = own.new_zeros(self.num_rows, *own.shape[1:])
-        self.own[is_due] = own[last]
+        self.own[is_due] = own[columns == self.clock - 1]
         self.unread = torch.where(is_due, 0, self.unread)
         return self.own
+
+    def _last_column(self) -> tuple[Tensor, Tensor, Step]:
+        """Return row and column of every row's last token, and where those stand."""
+        column, positions = self.clock - 1, self.positions - 1
+        attends = self.cache.row_attends(column, *self._sights(column))
+        step = Step(positions, self.turns(positions), self._weights, attends)
+        return self.all_rows, torch.full_like(self.all_rows, column), step
+
+    def _unread_columns(self, is_due: Bool[Tensor, "row"]) -> tuple[Tensor, Tensor, Step]:
+        """Return row and column of all that rows have not read, and where it stands."""
+        of = is_due.nonzero()[:, 0]
+        counts, size = self.unread[of], int(self.unread[of].max())
+        row = torch.repeat_interleave(torch.arange(of.shape[0], device=self.device), counts)
+        rank = torch.arange(row.shape[0], device=self.device) - (counts.cumsum(0) - counts)[row]
+        rows, back = of[row], counts[row] - rank
+        ranks = torch.arange(size, device=self.device)
+        ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
+        columns, positions = self.clock - back, self.positions[rows] - back
+        grid = Grid(of, row, columns, rank, size, self._seen_until(ends, self.starts[of]))
+        view = self._trunk_view(self.trunk_of[rows], positions)
+        attends = self.cache.grid_attends(grid, view)
+        return rows, columns, Step(positions, self.turns(positions), self._weights, attends)
 
     def next_step(self) -> Step:
         """Return where one more token of every row stands."""
@@ -255,7 +271,7 @@ class Session:
         if width is not None:
             positions = self.positions - (self.clock - column)
             ends = self.all_rows.new_full((self.num_rows, 1), column)
-            return self._seen_until(ends), self._trunk_view(self.trunk_of, positions)
+            return self._seen_until(ends, self.starts), self._trunk_view(self.trunk_of, positions)
         return None if self._seen is None else self._seen[:, :, : column + 1], self._view
 
     def _refresh(self) -> None:
@@ -270,34 +286,49 @@ class Session:
         self._view = self._trunk_view(self.trunk_of, self.positions)
         self._is_view_fresh = True
 
-    def _seen_until(self, ends: Int[Tensor, "row entry"]) -> Float[Tensor, "row entry column"]:
+    def _seen_until(
+        self, ends: Int[Tensor, "row entry"], starts: Int[Tensor, "row"]
+    ) -> Float[Tensor, "row entry column"]:
         """Return what tokens see that stand at columns `ends` (-1: there is none)."""
         columns = torch.arange(max(self.clock, int(ends.max()) + 1), device=self.device)
-        seen = (columns <= ends[..., None]) & (columns >= self.starts[:, None, None])
+        seen = (columns <= ends[..., None]) & (columns >= starts[:, None, None])
         width = self.model.config.sliding_window
         if width is not None:
             seen &= columns > ends[..., None] - width
         return sight(seen, self.hidden.dtype)
 
     def candidate_step(
-        self, rows: Int[Tensor, "candidate"], ranks: Int[Tensor, "candidate"], size: int
+        self,
+        rows: Int[Tensor, "candidate"],
+        ranks: Int[Tensor, "candidate"],
+        size: int,
+        *,
+        num_first: int = 0,
     ) -> Step:
         """Return where candidates stand: number `ranks[n]` of its row, for the row's next place.
 
         A candidate sees its row's past and itself, not its rivals; a row has at most `size`.
+        The first `num_first` (none, or as many as there are rows) are number 0 of each row.
         """
         self.cache.reserve(self.num_rows, self.clock + size)
         self._ahead = size
+        others = slice(num_first, None)
+        of = (torch.bincount(rows[others], minlength=self.num_rows) > 0).nonzero()[:, 0]
+        row = torch.searchsorted(of, rows[others])
         columns = torch.arange(self.clock + size, device=self.device)
-        first = self.starts
+        first = self.starts[of]
         if self.model.config.sliding_window is not None:
             first = first.clamp(min=self.clock - self.model.config.sliding_window + 1)
         past = (columns < self.clock) & (columns >= first[:, None, None])
         itself = columns == self.clock + torch.arange(size, device=self.device)[:, None]
-        grid = Grid(rows, self.clock + ranks, ranks, size, sight(past | itself, self.hidden.dtype))
+        seen = sight(past | itself, self.hidden.dtype)
+        grid = Grid(of, row, self.clock + ranks[others], ranks[others], size, seen)
         positions = self.positions[rows]
-        view = self._trunk_view(self.trunk_of[rows], positions)
-        attends = self.cache.grid_attends(grid, slice(0, self.num_rows), view)
+        view = self._trunk_view(self.trunk_of[rows[others]], positions[others])
+        attends = self.cache.grid_attends(grid, view)
+        if num_first:
+            firsts = self.cache.row_attends(self.clock, *self._sights(self.clock))
+            attends = [side_by_side(num_first, *pair) for pair in zip(firsts, attends, strict=True)]
         return Step(positions, self.turns(positions), self._weights, attends)
 
     def _trunk_view(
@@ -348,7 +379,7 @@ class Session:
         if self.is_lazy:
             for slab, what in zip(self.cache.notes, (chosen[:, None], tapped), strict=False):
                 slab[0, 0, : self.num_rows, 0, self.clock] = what
-            more = self.unread + 1
+            self._is_noted, more = True, self.unread + 1
             self.unread = more if is_read is None else torch.where(is_read, 0, more)
         self.clock, self._ahead = self.clock + 1, 0
         self.positions = self.positions + 1

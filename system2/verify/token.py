@@ -110,10 +110,11 @@ class TokenVerifier(nn.Module):
 
 @dataclass(slots=True)
 class _Candidates:
-    """The plausible tokens of all rows, row by row: the n-th is `ids[n]` of row `rows[n]`.
+    """The plausible tokens of all rows: the n-th is `ids[n]` of row `rows[n]`.
 
-    `ranks[n]` counts within the row, from 0 to at most `size` - 1; rows of which `is_open`
-    are verified. `hidden` and `tapped` are the policy's states of them, where it ran them.
+    `ranks[n]` counts within the row, from 0 to at most `size` - 1; those of rank 0 come
+    first, in the order of their rows. Rows of which `is_open` are verified. `hidden` and
+    `tapped` are the policy's states of them, where it ran them.
     """
 
     rows: Int[Tensor, "candidate"]
@@ -137,7 +138,8 @@ def candidates(mask: Bool[Tensor, "row vocab"], is_open: Bool[Tensor, "row"]) ->
     rows, ids = mask.nonzero(as_tuple=True)
     starts = torch.searchsorted(rows, torch.arange(mask.shape[0], device=rows.device))
     ranks = torch.arange(rows.shape[0], device=rows.device) - starts[rows]
-    return _Candidates(rows, ids, ranks, int(ranks.max()) + 1, is_open)
+    order = torch.cat((starts, ranks.nonzero()[:, 0]))
+    return _Candidates(rows[order], ids[order], ranks[order], int(ranks.max()) + 1, is_open)
 
 
 @dataclass(slots=True)
@@ -189,10 +191,8 @@ class VerifierGuide:
         states = session.read(is_open)
         some = is_open[found.rows].nonzero()[:, 0]
         rows, ids = found.rows[some], found.ids[some]
-        if self.verifier.layout == "vocab":
-            own = states[rows]
-        else:
-            own = self._run(session, found, some)
+        is_vocab = self.verifier.layout == "vocab"
+        own = states[rows] if is_vocab else self._run(session, found, some)
         scores = self.verifier.candidate_scores(own, logits[rows, ids], ids)
         adjusted[rows, ids] += self.beta * scores
         return adjusted
@@ -203,7 +203,9 @@ class VerifierGuide:
         """Run the candidates of open rows through the verifier; `shared`: all, in the policy."""
         tokens = tapped = found.ids[some]
         if self.verifier.layout == "shared":
-            step = session.candidate_step(found.rows, found.ranks, found.size)
+            step = session.candidate_step(
+                found.rows, found.ranks, found.size, num_first=session.num_rows
+            )
             found.hidden, found.tapped, _ = session.run(found.ids, step)
             session.positions_computed += found.ids.shape[0]
             tapped = found.tapped[some]
