@@ -119,7 +119,10 @@ class Decoder:
         return sum(map(len, self._live))
 
     def submit(self, request: SampleRequest) -> Job:
-        """Queue a request. Raises: `UserError` where a prefix does not fit the model."""
+        """Queue a request. Raises: `UserError` where a prefix does not fit the model.
+
+        One that fills the model's positions has empty completions that end by "length".
+        """
         job = Job(request)
         config, params = self.policy.model.config, request.params
         for p, prefix in enumerate(request.prefixes):
@@ -127,7 +130,11 @@ class Decoder:
             room = min(params.max_tokens, config.max_positions - len(prefix))
             row = [Draw(job, p, i, prefix, params, room) for i in range(request.n)]
             job.draws += row
-            if row:
+            if not room:
+                for draw in row:
+                    draw.finish_reason = "length"
+                job.num_finished += len(row)
+            elif row:
                 self._waiting.append(row)
         return job
 
@@ -332,10 +339,10 @@ class Decoder:
 
 
 def _check(prefix: Tokens, limit: int, vocab: int) -> None:
-    if not 0 < len(prefix) < limit:
+    if not 0 < len(prefix) <= limit:
         raise UserError(
             f"a prefix of {len(prefix)} tokens does not fit the model's {limit}"
-            " positions (at least 1, and room for one more)"
+            " positions (at least 1 token)"
         )
     if not (min(prefix) >= 0 and max(prefix) < vocab):
         wrong = max(prefix) if max(prefix) >= vocab else min(prefix)
