@@ -134,20 +134,29 @@ def solve(
     data = [*([problems] if problems else []), *_verifier_files(verifier)]
     manifest = make_manifest("solve", described, seed=seed, data=data, versions=checker_versions())
     key = {**described, **traces_of(drawn, [loaded]), "data": manifest.data_hash}
-    with Journal(out, key) as journal:
-        rows = taken_up(
-            journal,
-            drawn,
-            CHUNK,
-            lambda rest: solved(guided, found, rest, config, verifier=judge, chunk=CHUNK),
-        )
-        for row in progress(rows, "solving", total=len(drawn), done=len(journal)):
-            journal.append(row)
-        grades = [row["grade"] for row in journal]
-        journal.finish(header={"manifest": asdict(manifest)})
+    grades = _written(
+        Journal(out, key), {"manifest": asdict(manifest)}, drawn,
+        lambda rest: solved(guided, found, rest, config, verifier=judge, chunk=CHUNK),
+    )  # fmt: skip
     right = sum(grade is True for grade in grades)
     result = {"n": len(grades), "right": right, "out": str(out)}
     finish(f"{right} of {len(grades)} right: {out}", result, as_json=json)
+
+
+def _written(
+    journal: "Journal",
+    header: dict[str, Any],
+    problems: Sequence[Problem],
+    work: Callable[[Sequence[Problem]], Iterator[dict[str, Any]]],
+) -> list[bool | None]:
+    """Write the rows that a journal lacks, then the file; return the grades of all."""
+    with journal:
+        rows = taken_up(journal, problems, CHUNK, work)
+        for row in progress(rows, "solving", total=len(problems), done=len(journal)):
+            journal.append(row)
+        grades = [row["grade"] for row in journal]
+        journal.finish(header=header)
+    return grades
 
 
 def problems_of(
