@@ -14,10 +14,11 @@ distinct beginnings of all texts in the tree, prompt included, less the last tok
 nothing goes on from. `held` counts those tokens too: every position of the tree.
 `computed_over_distinct_NAME` divides the first two.
 
-The peers want an environment of their own, and this order (the last line of each is one command):
+The peers want an environment of their own, and this order:
 
-    pip install torch==2.13.0 && pip install numpy && pip install llm-reasoners==1.0.2 torch==2.13.0
-    pip install -e . its-hub==1.2.0 treequest==0.3.3 torch==2.13.0
+    pip install torch==2.13.0 numpy
+    pip install llm-reasoners==1.0.2 torch==2.13.0
+    pip install -e '.[bench]' torch==2.13.0
 """
 
 import argparse
