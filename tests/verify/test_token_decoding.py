@@ -2,6 +2,7 @@
 
 import copy
 import random
+from itertools import chain
 
 import pytest
 import torch
@@ -164,7 +165,7 @@ def test_rows_that_join_many_others_are_read_from_their_own_prompt_on(
         for max_rows in (1000, 50)
     )
     for one, other in zip(alone, joined, strict=True):
-        for first, second in zip(sum(one, []), sum(other, []), strict=True):
+        for first, second in zip(chain(*one), chain(*other), strict=True):
             assert first.tokens == second.tokens
             assert first.logprobs == pytest.approx(second.logprobs, abs=1e-5)
 
