@@ -1,6 +1,7 @@
 """`system2 serve`: a policy, its verifier and searches behind the OpenAI API."""
 
 import math
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -26,6 +27,7 @@ def serve(
     api_key: Annotated[str | None, Parameter(env_var="SYSTEM2_API_KEY")] = None,
     name: str | None = None,
     batch: Count = 64,
+    cache_bytes: Annotated[int, Parameter(validator=Number(gte=0))] = 256 << 20,
     max_requests: Count = 512,
     max_tokens: Count = 4096,
     max_choices: Count = 128,
@@ -59,6 +61,8 @@ def serve(
         The model's name in requests (default: the last part of --policy).
     batch
         Rows decoded at a time.
+    cache_bytes
+        Memory for earlier texts, so that what goes on from them is not run again.
     max_requests
         Requests waiting or under way; more are told to come later (429).
     max_tokens
@@ -89,7 +93,8 @@ def serve(
         raise UserError("--api-key has to be letters, digits and signs of ASCII")
     if verifier is None and beta is not None:
         raise UserError("--beta weighs a token verifier's scores; name one by --verifier")
-    guided, judge = equip(load_policy(policy, max_rows=batch), verifier, alpha=alpha, beta=beta)
+    loaded = replace(load_policy(policy, max_rows=batch), cache_bytes=cache_bytes)
+    guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta)
     called = name or policy.removeprefix("hub:").rstrip("/").rpartition("/")[2]
     limits = Limits(
         max_body_bytes=max_body_bytes,

@@ -213,6 +213,8 @@ def _read(shape: type[_Fields], body: bytes) -> _Fields:
     except (ValueError, RecursionError) as error:
         said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise invalid(f"the body is not JSON: {said}", code="invalid_json") from None
+    if b"\\ud" in body.lower() and not _is_writable(raw):
+        raise invalid("the body holds half a character (a lone surrogate)", code="invalid_json")
     if not isinstance(raw, dict):
         raise invalid(f"the body is JSON, but {type(raw).__name__}, not an object")
     given = {
@@ -226,6 +228,15 @@ def _read(shape: type[_Fields], body: bytes) -> _Fields:
         return shape.model_validate(given)
     except ValidationError as error:
         raise _refusal(error, given) from None
+
+
+def _is_writable(value: object) -> bool:
+    """Return whether all texts in a JSON value are made of whole characters."""
+    try:
+        _ = json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _asks_for_nothing(name: str, value: object, shape: type[SamplingFields]) -> bool:
