@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -78,36 +79,35 @@ def serve(
     json
         Print the address as one JSON object.
     """
-    try:
-        import fastapi as _fastapi  # pyright: ignore[reportUnusedImport]  # noqa: F401
-        import uvicorn as _uvicorn  # pyright: ignore[reportUnusedImport]  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"{error.name} is missing; pip install 'system2[serve]'") from None
-    from system2.engine.local import load_policy
-    from system2.evaluate.solve import equip
-    from system2.serve.requests import Limits
-    from system2.serve.server import listen, url_of
-    from system2.serve.server import serve as run
+    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"{missing[0]} is missing; pip install 'system2[serve]'")
+    from system2.serve.address import bind, url_of
 
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
         raise UserError("--api-key has to be letters, digits and signs of ASCII")
     if verifier is None and beta is not None:
         raise UserError("--beta weighs a token verifier's scores; name one by --verifier")
-    loaded = replace(load_policy(policy, max_rows=batch), cache_bytes=cache_bytes)
-    guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta)
-    called = name or policy.removeprefix("hub:").rstrip("/").rpartition("/")[2]
-    limits = Limits(
-        max_body_bytes=max_body_bytes,
-        max_prompt_tokens=max_prompt_tokens,
-        max_tokens=max_tokens,
-        max_choices=max_choices,
-        max_requests=max_requests,
-    )
-    with listen(host, port) as listening:
-        url = url_of(listening)
+    with bind(host, port) as bound:
+        from system2.engine.local import load_policy
+        from system2.evaluate.solve import equip
+        from system2.serve.requests import Limits
+        from system2.serve.server import serve as run
+
+        loaded = replace(load_policy(policy, max_rows=batch), cache_bytes=cache_bytes)
+        guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta)
+        called = name or policy.removeprefix("hub:").rstrip("/").rpartition("/")[2]
+        limits = Limits(
+            max_body_bytes=max_body_bytes,
+            max_prompt_tokens=max_prompt_tokens,
+            max_tokens=max_tokens,
+            max_choices=max_choices,
+            max_requests=max_requests,
+        )
+        url = url_of(bound)
         run(
             guided,
-            listening,
+            bound,
             name=called,
             limits=limits,
             verifier=judge,

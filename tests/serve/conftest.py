@@ -35,7 +35,8 @@ class Server:
 
 def launch(*words: object) -> Server:
     """Start a server and wait until it listens."""
-    command = [sys.executable, "-m", "system2", "serve", "--port", "0", *map(str, words)]
+    port = [] if "--port" in words else ["--port", "0"]
+    command = [sys.executable, "-m", "system2", "serve", *port, *map(str, words)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:

@@ -1,4 +1,4 @@
-"""The server answers as decoding offline does, and refuses what it cannot do by the right status."""
+"""The server answers as decoding offline does, and refuses what it cannot do by its status."""
 
 import asyncio
 import json
@@ -133,7 +133,11 @@ def test_a_search_finds_what_it_finds_offline(
 ) -> None:
     for search in ({"search": "greedy"}, {"search": "sample", "samples": 6, "budget": 200}):
         body = post(
-            "/v1/chat/completions", messages=chat(questions[1]), seed=9, max_tokens=60, system2=search
+            "/v1/chat/completions",
+            messages=chat(questions[1]),
+            seed=9,
+            max_tokens=60,
+            system2=search,
         ).json()
         tree = Tree(Problem("x", "", "", ""), 9, tiny.tokenizer.prompt(questions[1]))
         config = SolveConfig(search["search"], int(search.get("samples", 1)), max_tokens=60)
@@ -182,9 +186,11 @@ BAD: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
     ("chat/completions", {"messages": chat("a"), "tools": [{}]}, 400, "tools"),
     ("chat/completions", {"messages": chat("a"), "top_logprobs": 4}, 400, "top_logprobs"),
     ("chat/completions", {"messages": chat("a"), "system2": {"search": "no"}}, 400, "system2"),
-    ("chat/completions", {"messages": chat("a"), "system2": {"search": "best_of_n"}}, 400, "system2"),
+    ("chat/completions", {"messages": chat("a"), "system2": {"search": "best_of_n"}}, 400,
+     "system2"),
     ("chat/completions", {"messages": chat("a"), "system2": {}}, 400, "system2"),
-    ("chat/completions", {"messages": chat("a"), "n": 2, "system2": {"search": "sample"}}, 400, "n"),
+    ("chat/completions", {"messages": chat("a"), "n": 2, "system2": {"search": "sample"}}, 400,
+     "n"),
     ("nothing", {}, 404, None),
 ]  # fmt: skip
 
@@ -271,10 +277,15 @@ def test_a_crowd_loses_no_request_and_leaves_no_memory_behind(
     drawn = tiny.sample([SampleRequest(tuple(prompts), 1, params, 0)])[0]
     greedy = [tiny.tokenizer.decode(one.tokens) for (one,) in drawn]
     sizes = list[int]()
-    for _ in range(3):
+    for _ in range(4):
         outcomes = asyncio.run(crowd(server.url, questions, 300))
         for i, (kind, outcome) in enumerate(outcomes):
-            expected = {"malformed": 400, "huge": 413, "greedy": [greedy[i % 60]], "cancelled": None}
+            expected = {
+                "malformed": 400,
+                "huge": 413,
+                "greedy": [greedy[i % 60]],
+                "cancelled": None,
+            }
             expected["stream"] = greedy[i % 60]
             if kind == "sample":
                 assert len(outcome) == 2
@@ -283,18 +294,19 @@ def test_a_crowd_loses_no_request_and_leaves_no_memory_behind(
         assert comes_to_rest(server.url)
         sizes.append(server.rss())
     assert gauge(server.url, "cancelled_total") > 0
-    assert sizes[-1] - sizes[0] < 32 << 20, sizes
+    assert sizes[-1] - sizes[1] < 16 << 20, sizes  # two rounds to fill the caches
 
 
 def test_a_client_that_goes_away_frees_its_rows(server: Any, questions: list[str]) -> None:
     before = gauge(server.url, "cancelled_total")
     body = {"prompt": questions[0], "max_tokens": 400, "n": 64, "temperature": 100}
-    for more in ({}, {"stream": True}):
-        with httpx2.Client(base_url=server.url) as client, pytest.raises(httpx2.TimeoutException):
-            with client.stream("POST", "/v1/completions", json=body | more, timeout=0.3) as answer:
-                for _ in answer.iter_lines():
-                    if more:
-                        raise httpx2.ReadTimeout("enough")
+    hurry = httpx2.Timeout(60, read=0.3)
+    with httpx2.Client(base_url=server.url, timeout=hurry) as client:
+        with pytest.raises(httpx2.ReadTimeout):
+            _ = client.post("/v1/completions", json=body)
+        assert comes_to_rest(server.url)
+        with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
+            assert next(answer.iter_lines()).startswith("data: {")
         assert comes_to_rest(server.url)
     assert gauge(server.url, "cancelled_total") == before + 2
 

@@ -13,7 +13,11 @@ from system2.engine.embedded import EMBEDDED
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.serve.texts import TextStream, cut_before, pieces_of
 
-TEXTS = ["Tom has 3 apples.\nSo the answer is 3.", "naïve Zoë 🙂🙃 日本語 的 e\u0301", "= 1 \t\n\n end"]
+TEXTS = [
+    "Tom has 3 apples.\nSo the answer is 3.",
+    "naïve Zoë 🙂🙃 日本語 的 e\u0301",
+    "= 1 \t\n\n end",
+]
 
 
 @pytest.fixture(scope="module")
