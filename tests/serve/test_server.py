@@ -338,7 +338,7 @@ def test_a_full_queue_says_when_to_come_again(start: Any, questions: list[str]) 
 
 def test_told_to_end_it_answers_what_is_under_way(start: Any, questions: list[str]) -> None:
     server = start()
-    bodies = [{"prompt": q, "max_tokens": 300, "temperature": 100, "n": 4} for q in questions[:16]]
+    bodies = [{"prompt": q, "max_tokens": 200, "temperature": 100, "n": 2} for q in questions[:16]]
 
     async def asked() -> list["httpx2.Response"]:
         answers = asyncio.create_task(many(server.url, "/v1/completions", bodies))
