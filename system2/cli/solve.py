@@ -13,6 +13,8 @@ from system2.cli.terminal import Json, finish, progress, warn
 from system2.core import Problem, Split, Task, UserError, Verifier
 
 if TYPE_CHECKING:
+    from system2.engine.local import LocalPolicy
+    from system2.engine.remote import RemotePolicy
     from system2.evaluate.solve import SolveConfig
     from system2.store import Journal
 
@@ -37,6 +39,7 @@ def solve(
     split: Split = "test",
     n: Count | None = None,
     policy: str = "tiny",
+    tokenizer: str | None = None,
     verifier: str | None = None,
     alpha: Share | None = None,
     beta: NonNegative | None = None,
@@ -72,7 +75,9 @@ def solve(
     n
         How many problems (default: 100 of a task, all of a file).
     policy
-        tiny, a checkpoint folder, or hub:NAME.
+        tiny, a checkpoint folder, hub:NAME, or a server: http://HOST:PORT/v1#MODEL.
+    tokenizer
+        The tokenizer of a server's model: its checkpoint folder, or tiny.
     verifier
         A verifier's folder, or tiny/NAME for one shipped with tiny. A token verifier (LLM2)
         guides decoding; an outcome verifier scores what best_of_n, beam, best_first and mcts find.
@@ -103,7 +108,7 @@ def solve(
     budget
         Sampled tokens that one problem may cost (default: no limit).
     batch
-        Rows decoded at a time.
+        Rows decoded at a time; requests at a time to a server.
     seed
         Which problems are drawn, and every draw.
     json
@@ -111,8 +116,7 @@ def solve(
     """
     from dataclasses import asdict
 
-    from system2.engine.local import load_policy
-    from system2.evaluate.solve import SolveConfig, equip
+    from system2.evaluate.solve import SolveConfig
     from system2.evaluate.solve import solve as solved
     from system2.store import Journal, make_manifest
     from system2.tasks.answers import checker_versions
@@ -124,16 +128,16 @@ def solve(
         search, samples, temperature, top_p, max_tokens, budget, select, seed, **given
     )
     _check_dials(config, given, found, drawn[0])
-    loaded = load_policy(policy, max_rows=batch)
-    guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta)
+    guided, judge = _proposer(policy, tokenizer, verifier, alpha, beta, batch)
     _check_verifier(search, verifier, judge, alpha, beta)
     described = {
         "task": found.name, "split": split if problems is None else None, "n": len(drawn),
         "policy": policy, "verifier": verifier, "alpha": alpha, "beta": beta, **asdict(config),
     }  # fmt: skip
+    described |= {"tokenizer": tokenizer} if tokenizer else {}
     data = [*([problems] if problems else []), *_verifier_files(verifier)]
     manifest = make_manifest("solve", described, seed=seed, data=data, versions=checker_versions())
-    key = {**described, **traces_of(drawn, [loaded]), "data": manifest.data_hash}
+    key = {**described, **traces_of(drawn, [guided]), "data": manifest.data_hash}
     grades = _written(
         Journal(out, key), {"manifest": asdict(manifest)}, drawn,
         lambda rest: solved(guided, found, rest, config, verifier=judge, chunk=CHUNK),
@@ -157,6 +161,34 @@ def _written(
         grades = [row["grade"] for row in journal]
         journal.finish(header=header)
     return grades
+
+
+def _proposer(
+    policy: str,
+    tokenizer: str | None,
+    verifier: str | None,
+    alpha: float | None,
+    beta: float | None,
+    batch: int,
+) -> "tuple[LocalPolicy | RemotePolicy, Verifier | None]":
+    """Return the policy that a name stands for, here or on a server, and who scores attempts."""
+    import os
+
+    from system2.engine.local import load_policy
+    from system2.engine.remote import is_remote, load_remote
+    from system2.evaluate.solve import equip
+
+    if not is_remote(policy):
+        if tokenizer is not None:
+            raise UserError(f"--tokenizer is for servers; {policy} brings its own")
+        return equip(load_policy(policy, max_rows=batch), verifier, alpha=alpha, beta=beta)
+    if verifier is not None or alpha is not None:
+        raise UserError(
+            "a verifier works inside the policy, which a server keeps to itself; "
+            "give it to the server: system2 serve --verifier"
+        )
+    key = os.environ.get("SYSTEM2_API_KEY") or os.environ.get("OPENAI_API_KEY")
+    return load_remote(policy, tokenizer, api_key=key, concurrency=batch), None
 
 
 def problems_of(
@@ -196,11 +228,17 @@ def problems_of(
 
 def traces_of(problems: Sequence[Problem], policies: Sequence[Any]) -> dict[str, Any]:
     """Return what tells a run from another of the same options: its problems and weights."""
+    from system2.engine.local import LocalPolicy
     from system2.verify.folders import policy_print
 
     return {
         "problems": [problem.id for problem in problems],
-        "weights": [policy_print(policy.model) for policy in policies],
+        "weights": [
+            policy_print(policy.model)
+            if isinstance(policy, LocalPolicy)
+            else str(policy.remote.url)
+            for policy in policies
+        ],
     }
 
 

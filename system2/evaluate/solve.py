@@ -12,6 +12,7 @@ from typing import Any
 
 from system2.core import Problem, SamplingParams, Steps, Task, UserError, Verifier, derive_seed
 from system2.engine.local import LocalPolicy
+from system2.engine.remote import RemotePolicy
 from system2.run import run
 from system2.search import SEARCHES, STEP_SEARCHES
 from system2.select import SELECTIONS
@@ -64,7 +65,7 @@ def dials_of(search: str) -> tuple[str, ...]:
 
 
 def solve(
-    policy: LocalPolicy,
+    policy: LocalPolicy | RemotePolicy,
     task: Task,
     problems: Iterable[Problem],
     config: SolveConfig,
@@ -86,13 +87,22 @@ def solve(
             Tree(p, derive_seed("solve", config.seed, p.id), policy.tokenizer.prompt(p.prompt))
             for p in batch
         ]
-        policy.forget()
-        before = policy.positions_computed
+        if isinstance(policy, LocalPolicy):
+            policy.forget()
+        before = _positions(policy)
         searches = [(tree, config.steps(tree, task.step_stop)) for tree in trees]
         run(searches, policy, verifier, budget=config.budget)
-        computed = _shares(policy.positions_computed - before, [t.sampled_tokens for t in trees])
+        after, weights = _positions(policy), [tree.sampled_tokens for tree in trees]
+        computed: list[int] | list[None] = [None] * len(trees)
+        if before is not None and after is not None:
+            computed = _shares(after - before, weights)
         for tree, positions in zip(trees, computed, strict=True):
             yield _row(tree, policy, task, name, positions)
+
+
+def _positions(policy: LocalPolicy | RemotePolicy) -> int | None:
+    """Return how many positions a policy has computed, None where it is not known."""
+    return policy.positions_computed if isinstance(policy, LocalPolicy) else None
 
 
 def _shares(total: int, weights: list[int]) -> list[int]:
@@ -105,7 +115,11 @@ def _shares(total: int, weights: list[int]) -> list[int]:
 
 
 def _row(
-    tree: Tree, policy: LocalPolicy, task: Task, selection: str, positions: int
+    tree: Tree,
+    policy: LocalPolicy | RemotePolicy,
+    task: Task,
+    selection: str,
+    positions: int | None,
 ) -> dict[str, Any]:
     """Select, grade, and return the tree as a row."""
     texts = {
