@@ -302,6 +302,7 @@ class Decoder:
         self._kinds = kinds
         if kinds.is_cut:
             warm = torch.where(kinds.temperature == 0, 1.0, kinds.temperature)[:, None]
+            logits = logits - logits.amax(dim=-1, keepdim=True)  # a tiny T overflows nothing
             logits = sampling.truncate(logits / warm, kinds.top_p, kinds.top_k) * warm
         if kinds.is_greedy:
             tokens, logprobs = sampling.choose_greedily(logits)

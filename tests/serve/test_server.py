@@ -141,7 +141,7 @@ def test_a_search_finds_what_it_finds_offline(
         ).json()
         tree = Tree(Problem("x", "", "", ""), 9, tiny.tokenizer.prompt(questions[1]))
         config = SolveConfig(search["search"], int(search.get("samples", 1)), max_tokens=60)
-        run([(tree, config.steps(tree))], tiny, budget=search.get("budget"))  # type: ignore
+        run([(tree, config.steps(tree, "\n"))], tiny, budget=search.get("budget"))  # type: ignore
         assert body["usage"]["completion_tokens"] == tree.sampled_tokens
         assert body["system2"]["num_attempts"] == int(search.get("samples", 1))
         texts = {tiny.tokenizer.decode(tree.completion(leaf)) for leaf in tree.leaves()}
