@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from system2.core import (
 )
 from system2.run import run
 from system2.search import SEARCHES
-from system2.search.moves import evaluate, expand
+from system2.search.moves import expand
 from system2.tree import ROOT, Tree
 
 PARAMS = SamplingParams(max_tokens=12)
@@ -57,20 +58,17 @@ class HashVerifier:
         return [[derive_seed(prefix) % 100 / 100 for prefix in r.prefixes] for r in requests]
 
 
-def beam(tree: Tree, *, params: SamplingParams, samples: int) -> Steps[None]:
-    """A search of many moves, as later ones are: grow, judge, go on from the best."""
-    frontier = [ROOT]
-    for _ in range(3):
-        children = yield from expand(tree, frontier, samples, params)
-        yield from evaluate(tree, children)
-        alive = [i for i in children if not tree.nodes[i].terminal]
-        frontier = sorted(alive, key=lambda i: tree.nodes[i].value or 0.0)[-2:]
-        if not frontier:
-            return
-
-
-ALL = {**SEARCHES, "beam": beam}
-every_search = pytest.mark.parametrize("name", ALL)
+STEP = {"branch": 3, "max_depth": 3}
+DIALS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sample": {"samples": 4},
+    "best_of_n": {"samples": 4},
+    "beam": {"width": 2, **STEP},
+    "best_first": {"iterations": 5, **STEP},
+    "mcts": {"iterations": 5, **STEP},
+    "mcts by rollouts": {"iterations": 4, "rollouts": 2, "rollout_tokens": 9, **STEP},
+}
+every_search = pytest.mark.parametrize("name", DIALS)
 
 
 def tree(number: int) -> Tree:
@@ -78,22 +76,26 @@ def tree(number: int) -> Tree:
     return Tree(problem, derive_seed("tree", number), (number + 1, 2, 3))
 
 
-def search(name: str, grown: Tree, samples: int = 4) -> Steps[None]:
-    dials = {} if name == "greedy" else {"samples": samples}
-    return ALL[name](grown, params=PARAMS, **dials)
+def search(name: str, grown: Tree, **dials: Any) -> Steps[None]:
+    chosen = {dial: dials.get(dial, value) for dial, value in DIALS[name].items()}
+    return SEARCHES[name.split()[0]](grown, params=PARAMS, **chosen)
 
 
-def grown_by(name: str, count: int, budget: int | None, samples: int = 4) -> list[Tree]:
+def grown_by(name: str, count: int, budget: int | None, **dials: Any) -> list[Tree]:
     trees = [tree(number) for number in range(count)]
-    searches = [(each, search(name, each, samples)) for each in trees]
+    searches = [(each, search(name, each, **dials)) for each in trees]
     run(searches, HashPolicy(), HashVerifier(), budget=budget)
     return trees
 
 
+def test_every_search_is_held_to_its_budget_here() -> None:
+    assert {name.split()[0] for name in DIALS} == set(SEARCHES)
+
+
 @every_search
-@given(budget=st.integers(1, 200), samples=st.integers(1, 8))
-def test_a_search_keeps_its_budget_and_what_it_found(name: str, budget: int, samples: int) -> None:
-    for grown in grown_by(name, 3, budget, samples):
+@given(budget=st.integers(1, 200), wide=st.integers(1, 8))
+def test_a_search_keeps_its_budget_and_what_it_found(name: str, budget: int, wide: int) -> None:
+    for grown in grown_by(name, 3, budget, samples=wide, branch=wide):
         assert grown.sampled_tokens <= budget
         kept = sum(len(node.tokens) for node in grown.nodes)
         assert kept == grown.sampled_tokens  # any-time: what was paid for is in the tree
@@ -121,7 +123,7 @@ def test_a_budget_that_is_never_reached_changes_nothing(name: str) -> None:
         assert list(free.nodes) == list(bound.nodes)
 
 
-@every_search
+@pytest.mark.parametrize("name", ["greedy", "sample", "best_of_n", "beam"])
 def test_a_tick_is_one_call_to_each_model(name: str) -> None:
     policy, verifier = HashPolicy(), HashVerifier()
     trees = [tree(number) for number in range(5)]
@@ -173,7 +175,7 @@ def test_a_search_without_room_for_a_token_each_is_not_served() -> None:
 
 def test_values_are_still_given_when_the_budget_is_spent() -> None:
     grown = tree(0)
-    run([(grown, search("best_of_n", grown, 2))], HashPolicy(), HashVerifier(), budget=24)
+    run([(grown, search("best_of_n", grown, samples=2))], HashPolicy(), HashVerifier(), budget=24)
     ended = [node for node in grown.nodes[1:] if node.terminal]
     assert ended
     assert all(node.value is not None for node in ended)
@@ -187,10 +189,10 @@ def test_a_search_that_needs_a_verifier_says_so() -> None:
 
 
 def test_searches_of_different_kinds_run_together() -> None:
-    trees = [tree(number) for number in range(len(ALL))]
-    searches = [(each, search(name, each)) for each, name in zip(trees, ALL, strict=True)]
+    trees = [tree(number) for number in range(len(DIALS))]
+    searches = [(each, search(name, each)) for each, name in zip(trees, DIALS, strict=True)]
     run(searches, HashPolicy(), HashVerifier())
-    for number, name in enumerate(ALL):
+    for number, name in enumerate(DIALS):
         alone = tree(number)
         run([(alone, search(name, alone))], HashPolicy(), HashVerifier())
         assert list(alone.nodes) == list(trees[number].nodes)

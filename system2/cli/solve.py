@@ -1,7 +1,7 @@
 """`system2 solve` and `system2 evaluate`: problems to trees, trees to figures."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -13,6 +13,8 @@ from system2.cli.terminal import Json, finish, progress, warn
 from system2.core import Problem, Split, Task, UserError, Verifier
 
 if TYPE_CHECKING:
+    from system2.engine.local import LocalPolicy
+    from system2.engine.remote import RemotePolicy
     from system2.evaluate.solve import SolveConfig
     from system2.store import Journal
 
@@ -37,12 +39,17 @@ def solve(
     split: Split = "test",
     n: Count | None = None,
     policy: str = "tiny",
+    tokenizer: str | None = None,
     verifier: str | None = None,
     alpha: Share | None = None,
     beta: NonNegative | None = None,
     search: str = "greedy",
     select: str | None = None,
     samples: Count = 1,
+    width: Count | None = None,
+    branch: Count | None = None,
+    max_depth: Count | None = None,
+    iterations: Count | None = None,
     temperature: NonNegative = 1.0,
     top_p: float = 1.0,
     max_tokens: Count = 256,
@@ -68,30 +75,40 @@ def solve(
     n
         How many problems (default: 100 of a task, all of a file).
     policy
-        tiny, a checkpoint folder, or hub:NAME.
+        tiny, a checkpoint folder, hub:NAME, or a server: http://HOST:PORT/v1#MODEL.
+    tokenizer
+        The tokenizer of a server's model: its checkpoint folder, or tiny.
     verifier
         A verifier's folder, or tiny/NAME for one shipped with tiny. A token verifier (LLM2)
-        guides decoding; an outcome verifier scores the attempts of best_of_n.
+        guides decoding; an outcome verifier scores what best_of_n, beam, best_first and mcts find.
     alpha
         The plausible set: tokens with p >= alpha * max p. Without a verifier it alone guides.
     beta
         The weight of a token verifier's scores (default: the one chosen for it).
     search
-        greedy, sample, best_of_n.
+        greedy, sample, best_of_n; step by step: beam, best_first, mcts.
     select
         best, majority or weighted_majority (default: the search's own).
     samples
-        Attempts a problem.
+        Attempts a problem, of sample and best_of_n.
+    width
+        Prefixes that beam goes on from (default: 4).
+    branch
+        Next steps drawn of a prefix, by beam, best_first and mcts (default: 4).
+    max_depth
+        The most steps of an attempt, of the same three (default: 16).
+    iterations
+        Prefixes that best_first expands, and visits of mcts (default: 32).
     temperature
         0 is greedy.
     top_p
         Draw from the smallest set of tokens that holds this probability.
     max_tokens
-        The longest attempt.
+        The longest attempt, or the longest step of a search that goes step by step.
     budget
         Sampled tokens that one problem may cost (default: no limit).
     batch
-        Rows decoded at a time.
+        Rows decoded at a time; requests at a time to a server.
     seed
         Which problems are drawn, and every draw.
     json
@@ -99,39 +116,79 @@ def solve(
     """
     from dataclasses import asdict
 
-    from system2.engine.local import load_policy
-    from system2.evaluate.solve import SolveConfig, equip
+    from system2.evaluate.solve import SolveConfig
     from system2.evaluate.solve import solve as solved
     from system2.store import Journal, make_manifest
     from system2.tasks.answers import checker_versions
 
     found, drawn = problems_of(task, problems, split, n, seed)
-    config = SolveConfig(search, samples, temperature, top_p, max_tokens, budget, select, seed)
-    _check_dials(config, drawn[0])
-    loaded = load_policy(policy, max_rows=batch)
-    guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta)
+    dials = {"width": width, "branch": branch, "max_depth": max_depth, "iterations": iterations}
+    given = {dial: value for dial, value in dials.items() if value is not None}
+    config = SolveConfig(
+        search, samples, temperature, top_p, max_tokens, budget, select, seed, **given
+    )
+    _check_dials(config, given, found, drawn[0])
+    guided, judge = _proposer(policy, tokenizer, verifier, alpha, beta, batch)
     _check_verifier(search, verifier, judge, alpha, beta)
     described = {
         "task": found.name, "split": split if problems is None else None, "n": len(drawn),
         "policy": policy, "verifier": verifier, "alpha": alpha, "beta": beta, **asdict(config),
     }  # fmt: skip
+    described |= {"tokenizer": tokenizer} if tokenizer else {}
     data = [*([problems] if problems else []), *_verifier_files(verifier)]
     manifest = make_manifest("solve", described, seed=seed, data=data, versions=checker_versions())
-    key = {**described, **traces_of(drawn, [loaded]), "data": manifest.data_hash}
-    with Journal(out, key) as journal:
-        rows = taken_up(
-            journal,
-            drawn,
-            CHUNK,
-            lambda rest: solved(guided, found, rest, config, verifier=judge, chunk=CHUNK),
-        )
-        for row in progress(rows, "solving", total=len(drawn), done=len(journal)):
-            journal.append(row)
-        grades = [row["grade"] for row in journal]
-        journal.finish(header={"manifest": asdict(manifest)})
+    key = {**described, **traces_of(drawn, [guided]), "data": manifest.data_hash}
+    grades = _written(
+        Journal(out, key), {"manifest": asdict(manifest)}, drawn,
+        lambda rest: solved(guided, found, rest, config, verifier=judge, chunk=CHUNK),
+    )  # fmt: skip
     right = sum(grade is True for grade in grades)
     result = {"n": len(grades), "right": right, "out": str(out)}
     finish(f"{right} of {len(grades)} right: {out}", result, as_json=json)
+
+
+def _written(
+    journal: "Journal",
+    header: dict[str, Any],
+    problems: Sequence[Problem],
+    work: Callable[[Sequence[Problem]], Iterator[dict[str, Any]]],
+) -> list[bool | None]:
+    """Write the rows that a journal lacks, then the file; return the grades of all."""
+    with journal:
+        rows = taken_up(journal, problems, CHUNK, work)
+        for row in progress(rows, "solving", total=len(problems), done=len(journal)):
+            journal.append(row)
+        grades = [row["grade"] for row in journal]
+        journal.finish(header=header)
+    return grades
+
+
+def _proposer(
+    policy: str,
+    tokenizer: str | None,
+    verifier: str | None,
+    alpha: float | None,
+    beta: float | None,
+    batch: int,
+) -> "tuple[LocalPolicy | RemotePolicy, Verifier | None]":
+    """Return the policy that a name stands for, here or on a server, and who scores attempts."""
+    import os
+
+    from system2.engine.local import load_policy
+    from system2.engine.remote import is_remote, load_remote
+    from system2.evaluate.solve import equip
+
+    if not is_remote(policy):
+        if tokenizer is not None:
+            raise UserError(f"--tokenizer is for servers; {policy} brings its own")
+        return equip(load_policy(policy, max_rows=batch), verifier, alpha=alpha, beta=beta)
+    if verifier is not None or alpha is not None:
+        raise UserError(
+            "a verifier works inside the policy, which a server keeps to itself; "
+            "give it to the server: system2 serve --verifier"
+        )
+    key = os.environ.get("SYSTEM2_API_KEY") or os.environ.get("OPENAI_API_KEY")
+    return load_remote(policy, tokenizer, api_key=key, concurrency=batch), None
 
 
 def problems_of(
@@ -171,11 +228,17 @@ def problems_of(
 
 def traces_of(problems: Sequence[Problem], policies: Sequence[Any]) -> dict[str, Any]:
     """Return what tells a run from another of the same options: its problems and weights."""
+    from system2.engine.local import LocalPolicy
     from system2.verify.folders import policy_print
 
     return {
         "problems": [problem.id for problem in problems],
-        "weights": [policy_print(policy.model) for policy in policies],
+        "weights": [
+            policy_print(policy.model)
+            if isinstance(policy, LocalPolicy)
+            else str(policy.remote.url)
+            for policy in policies
+        ],
     }
 
 
@@ -196,16 +259,20 @@ def taken_up(
         yield from islice(work(items[start:]), done - start, None)
 
 
-def _check_dials(config: "SolveConfig", problem: Problem) -> None:
+def _check_dials(config: "SolveConfig", given: Iterable[str], task: Task, problem: Problem) -> None:
     """Refuse, before anything is loaded, what the search cannot do. Raises: `UserError`."""
+    from system2.evaluate.solve import dials_of
     from system2.select import SELECTIONS
     from system2.tree import Tree
 
-    _ = config.steps(Tree(problem, 0, (0,)))  # its name and its parameters
+    _ = config.steps(Tree(problem, 0, (0,)), task.step_stop)  # its name and its parameters
     if config.select is not None and config.select not in SELECTIONS:
         raise UserError(f"no selection {config.select!r}; there are {', '.join(SELECTIONS)}")
     if config.search == "greedy" and config.samples > 1:
         raise UserError("search greedy makes one attempt; for --samples use --search sample")
+    for dial in (*given, *(["samples"] if config.samples > 1 else [])):
+        if dial not in dials_of(config.search):
+            raise UserError(f"search {config.search} has no use for --{dial.replace('_', '-')}")
 
 
 def _check_verifier(
@@ -228,7 +295,7 @@ def _check_verifier(
         )
     if judge is not None and search not in SCORED_SEARCHES:
         raise UserError(
-            f"{name} scores whole attempts, which search {search} does not ask for; "
+            f"{name} scores attempts, which search {search} does not ask for; "
             f"use --search {SCORED_SEARCHES[0]}"
         )
     if judge is not None and (alpha is not None or beta is not None):

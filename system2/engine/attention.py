@@ -110,6 +110,21 @@ def attend_keys(
     return out.reshape(batch, heads, time, dim).transpose(1, 2)
 
 
+def side_by_side(count: int, first: Attend, others: Attend) -> Attend:
+    """Return what attends with `first` for the first `count` tokens, with `others` for the rest."""
+
+    def both(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        parts = (slice(count), slice(count, None))
+        return torch.cat(
+            [
+                attention(query[part], key[part], value[part])
+                for attention, part in zip((first, others), parts, strict=True)
+            ]
+        )
+
+    return both
+
+
 Partial: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Unnormalised attention over some of the keys: weighted values, their total weight, the
 largest score, each `[*batch query _]`."""

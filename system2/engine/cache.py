@@ -51,10 +51,12 @@ class TrunkView:
 class Grid:
     """Several tokens a row at once: candidates for a place, or a stretch of its text.
 
-    Token n stands in row `rows[n]` at column `columns[n]`, number `rank[n]` of its row's at
-    most `size` tokens; `seen[r, m, column]` is 0 where token m of row r sees a column, else -inf.
+    Grid row g is row `of[g]` of the cache. Token n stands in grid row `rows[n]` at column
+    `columns[n]`, number `rank[n]` of its row's at most `size` tokens; `seen[g, m, column]` is 0
+    where token m of row g sees a column, else -inf.
     """
 
+    of: Int[Tensor, "row"]
     rows: Int[Tensor, "token"]
     columns: Int[Tensor, "token"]
     rank: Int[Tensor, "token"]
@@ -74,6 +76,7 @@ class Cache:
     The layers may belong to several models (a policy's, then its verifier's): rows are taken
     and joined for all of them at once. `shapes[l]` is layer l's number of key heads and their
     size; neighbours of one shape share a slab `[layer 2 row kv column dim]`, keys then values.
+    `notes` are slabs of the same axes for what else is kept of every column.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Cache:
             for (heads, dim), layers in runs
         ]
         self.trunks: list[Tensor] = list(self.own)
+        self.notes: list[Tensor] = []
 
     @property
     def num_columns(self) -> int:
@@ -102,11 +106,12 @@ class Cache:
         if more_columns or more_rows:
             pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
             self.own = [functional.pad(slab, pad) for slab in self.own]
+            self.notes = [functional.pad(slab, pad) for slab in self.notes]
 
     def shift(self, columns: int, clock: int) -> None:
         """Move what stands before the clock to the right; to the left where negative."""
         self.reserve(self.num_rows, clock + columns)
-        for slab in self.own:
+        for slab in (*self.own, *self.notes):
             first = max(0, -columns)
             moved = slab[..., : self.num_rows, :, first:clock, :].clone()
             slab[..., : self.num_rows, :, first + columns : clock + columns, :] = moved
@@ -122,7 +127,7 @@ class Cache:
             return
         self.reserve(self.num_rows, 0)
         sources = rows[moved]
-        for slab in self.own:
+        for slab in (*self.own, *self.notes):
             slab[:, :, moved, :, :clock] = slab[:, :, sources, :, :clock]
 
     def take_trunks(self, trunks: Int[Tensor, "trunk"]) -> None:
@@ -163,16 +168,11 @@ class Cache:
                 found.append(partial(_attend_rows, *at, kept_pair, seen, trunks))
         return found
 
-    def grid_attends(
-        self, grid: Grid, rows: slice, trunks: TrunkView | None = None
-    ) -> list[Attend]:
-        """Return what each layer attends with where rows have several tokens at once.
-
-        `grid` counts its rows from the first of the slice `rows`.
-        """
+    def grid_attends(self, grid: Grid, trunks: TrunkView | None = None) -> list[Attend]:
+        """Return what each layer attends with where some rows have several tokens at once."""
         columns, found = grid.seen.shape[-1], list[Attend]()
         for slab, kept in zip(self.own, self.trunks, strict=True):
-            held = slab[:, :, rows, :, :columns]
+            held = slab[..., :columns, :]
             for pair, kept_pair in zip(held.unbind(), kept.unbind(), strict=True):
                 found.append(partial(_attend_grid, *pair.unbind(), kept_pair, grid, trunks))
         return found
@@ -213,18 +213,19 @@ def _attend_grid(
     value: Float[Tensor, "token kv dim"],
 ) -> Float[Tensor, "token head dim"]:
     """Several tokens a row: write each at its column; it sees what the grid says."""
-    keys[grid.rows, :, grid.columns] = key
-    values[grid.rows, :, grid.columns] = value
-    spread = grid.spread(query)
+    rows = grid.of[grid.rows]
+    keys[rows, :, grid.columns] = key
+    values[rows, :, grid.columns] = value
+    keys, values, spread = keys[grid.of], values[grid.of], grid.spread(query)
     if trunks is None:
         return attend_keys(spread, keys, values, grid.seen)[grid.rows, grid.rank]
     (tokens, heads, dim), kv_heads = query.shape, key.shape[1]
-    rows, group = spread.shape[0], heads // kv_heads
-    folded = spread.view(rows, grid.size, kv_heads, group, dim).transpose(1, 2)
+    count, group = spread.shape[0], heads // kv_heads
+    folded = spread.view(count, grid.size, kv_heads, group, dim).transpose(1, 2)
     seen = grid.seen[:, None].repeat_interleave(group, dim=2)
-    parts = attend_partly(folded.reshape(rows, kv_heads, -1, dim), keys, values, seen)
+    parts = attend_partly(folded.reshape(count, kv_heads, -1, dim), keys, values, seen)
     first, second, third = (
-        x.view(rows, kv_heads, grid.size, group, -1).transpose(1, 2)[grid.rows, grid.rank]
+        x.view(count, kv_heads, grid.size, group, -1).transpose(1, 2)[grid.rows, grid.rank]
         for x in parts
     )
     each = query.reshape(tokens, kv_heads, group, dim)

@@ -91,7 +91,7 @@ class Prefill:
             self._run(chunk)
 
     def _run(self, chunk: Sequence[tuple[int, int]]) -> None:
-        first, rows = chunk[0][0], [row for row, _ in chunk]
+        rows = [row for row, _ in chunk]
         counts = [count for _, count in chunk]
         known = [self._known[row] for row in rows]
         flat = [
@@ -104,10 +104,10 @@ class Prefill:
             positions,
             self.model.turns(positions),
             self._weights,
-            self.cache.grid_attends(grid, slice(first, rows[-1] + 1)),
+            self.cache.grid_attends(grid),
         )
         tokens = torch.tensor(flat, device=self.device)
-        hidden, own = forward(self.model, self.reader, tokens, step)
+        hidden, _, own = forward(self.model, self.reader, tokens, step)
         self.num_computed += len(flat)
         end = 0
         for row, start, count in zip(rows, known, counts, strict=True):
@@ -142,7 +142,8 @@ class Prefill:
         if width is not None:
             seen &= keys > columns[..., None] - width
         mask = sight(seen, self.cache.own[0].dtype)
-        return Grid(row, starts[row] + positions, rank, size, mask), positions
+        of = torch.tensor(rows, device=device)
+        return Grid(of, row, starts[row] + positions, rank, size, mask), positions
 
     def _keep(self, row: int, end: End) -> None:
         if self.tree is not None:

@@ -72,15 +72,15 @@ def choose(
     distribution passes the draw's uniform number.
     """
     is_greedy = temperature == 0
-    warm = logits.float() / torch.where(is_greedy, 1.0, temperature)[:, None]
+    below = logits.float() - logits.amax(dim=-1, keepdim=True)  # first: a tiny T overflows nothing
+    warm = below / torch.where(is_greedy, 1.0, temperature)[:, None]
     # raised to a floor, since exp takes ten times as long where it underflows
-    floor = warm.amax(dim=-1, keepdim=True) - 80
-    probabilities = torch.maximum(warm, floor).softmax(dim=-1)
+    probabilities = warm.clamp(min=-80).softmax(dim=-1)
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
     drawn = torch.searchsorted(cumulative, uniform.double() * cumulative[:, -1:], right=True)
     drawn = drawn.clamp(max=logits.shape[-1] - 1)
-    # the floor and rounding leave impossible tokens some 1e-35: never take one
-    is_best = is_greedy[:, None] | (warm.gather(1, drawn) == -torch.inf)
+    # what lay below the floor has some 1e-35 now: never take it
+    is_best = is_greedy[:, None] | (warm.gather(1, drawn) < -80)
     if bool(is_best.any()):
         drawn = torch.where(is_best, most_probable(logits)[:, None], drawn)
     return drawn, probabilities.gather(1, drawn).log()

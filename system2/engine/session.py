@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from system2.core import Tokens
-from system2.engine.attention import sight
+from system2.engine.attention import side_by_side, sight
 from system2.engine.cache import Grid, TrunkView
 from system2.engine.model import LanguageModel
 from system2.engine.prefill import Prefill
@@ -22,6 +22,8 @@ from system2.engine.step import Reader, Step, forward, layers_of, new_cache, rot
 
 DROP_AT = 8
 """Trunks without rows are dropped when they are an eighth of all."""
+MANY_ROWS = 8
+"""From so many rows on a lazy guide reads all of them at once."""
 FIRST_TABLE = 512
 """Positions whose rotary turns are looked up from the start."""
 
@@ -47,8 +49,9 @@ class Session:
 
     Row r holds the columns `starts[r]` to the clock, after those of trunk `trunk_of[r]` (-1:
     none); its next token has position `positions[r]`. `hidden[r]` is the policy's last hidden
-    state there, `own[r]` what the guide read; `all_rows` names the rows as they stand;
-    `positions_computed` counts the positions run.
+    state there, `own[r]` what the guide read there; a lazy one has its last `unread[r]`
+    columns still to read. `all_rows` names the rows as they stand; `positions_computed`
+    counts the positions run.
     """
 
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
@@ -65,10 +68,17 @@ class Session:
         self.trunk_lengths: Tensor = nothing
         self.hidden = self.cache.own[0].new_zeros(0, model.config.hidden_size)
         self.own: Tensor | None = None
+        self.unread: Tensor = nothing
+        self.is_lazy = guide is not None and guide.is_lazy
+        if guide is not None and self.is_lazy:
+            ids = torch.zeros(1, 1, 0, 1, 0, 1, dtype=torch.long, device=self.device)
+            taps = self.cache.own[0].new_zeros(1, 1, 0, 1, 0, model.config.hidden_size)
+            self.cache.notes = [ids, taps] if guide.tap else [ids]
         self.positions_computed = 0
         self.all_rows: Tensor = nothing
         self._table = rotary_table(model, FIRST_TABLE)
         self._furthest = 0
+        self._is_noted = False  # whether the last column's notes are there for every row
         self._ahead = 0  # columns from the clock on that candidates hold
         self._seen: Tensor | None = None
         self._view: TrunkView | None = None
@@ -118,6 +128,7 @@ class Session:
         self.starts = torch.cat((self.starts, starts))
         self.all_rows = torch.arange(old + len(rows), device=self.device)
         self.positions = torch.cat((self.positions, lengths[of]))
+        self.unread = torch.cat((self.unread, torch.zeros_like(starts)))
         self.trunk_of = torch.cat((self.trunk_of, trunked))
         self.trunk_lengths = torch.cat((self.trunk_lengths, lengths[trunks]))
         self.hidden = torch.cat((self.hidden, done.hidden[of]))
@@ -126,7 +137,7 @@ class Session:
             self.own = own if self.own is None or not old else torch.cat((self.own, own))
         self._furthest = max(self._furthest if old else 0, *map(len, done.prompts))
         self.positions_computed += done.num_computed
-        self._is_view_fresh = False
+        self._is_view_fresh = self._is_noted = False
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
         """Go on with the given rows, in that order, a row as often as it is named.
@@ -138,6 +149,7 @@ class Session:
             return
         self.cache.take(rows, self.clock + self._ahead)
         self.starts, self.positions = self.starts[rows], self.positions[rows]
+        self.unread = self.unread[rows]
         self.hidden, self.trunk_of = self.hidden[rows], self.trunk_of[rows]
         self.all_rows = torch.arange(rows.shape[0], device=self.device)
         if self.own is not None:
@@ -173,10 +185,14 @@ class Session:
         """Drop all rows."""
         self.take(torch.zeros(0, dtype=torch.long, device=self.device))
 
-    def text_of(self, row: int) -> Slabs:
-        """Return the keys and values of what a row holds in columns of its own."""
-        start = int(self.starts[row])
-        return [slab[:, :, row, :, start : self.clock] for slab in self.cache.own]
+    def text_of(self, row: int) -> tuple[Slabs, int]:
+        """Return the keys and values of what a row holds in columns of its own.
+
+        And how many of the last columns are left out, since they are not read yet.
+        """
+        start, unread = int(self.starts[row]), int(self.unread[row])
+        end = max(start, self.clock - unread)
+        return [slab[:, :, row, :, start:end] for slab in self.cache.own], self.clock - end
 
     def turns(self, positions: Int[Tensor, "token"]) -> tuple[Tensor, Tensor]:
         """Return the policy's rotary turns of the rows' next positions, looked up."""
@@ -185,55 +201,134 @@ class Session:
         return self._table[0][positions], self._table[1][positions]
 
     def run(
-        self, tokens: Int[Tensor, "token"], step: Step, *, is_read: bool = True
-    ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token own"] | None]:
-        """Run tokens through the policy, and the guide's own layers unless it has read them."""
-        return forward(self.model, self.guide, tokens, step, is_read=is_read)
+        self, tokens: Int[Tensor, "token"], step: Step
+    ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token size"], Tensor | None]:
+        """Run tokens through the policy; return its states, what the guide taps, what it read."""
+        return forward(self.model, self.guide, tokens, step, is_read=not self.is_lazy)
+
+    def read(self, is_asked: Bool[Tensor, "row"]) -> Float[Tensor, "row own"]:
+        """Have a lazy guide read what it has not read of the rows asked for; return `own`.
+
+        Where there are many rows it reads all: some row always asks, and one token of each row is
+        the cheapest way to read.
+        """
+        assert self.guide is not None, "there is a guide to read"
+        is_due = self.unread > 0
+        if self.num_rows < MANY_ROWS:
+            is_due &= is_asked
+        number = int(is_due.sum())
+        if not number:
+            assert self.own is not None, "prompts are read as they are run"
+            return self.own
+        if self._is_noted and 2 * number >= self.num_rows and int(self.unread.max()) == 1:
+            is_due = torch.ones_like(is_due)  # what is read twice does no harm
+            rows, columns, step = self._last_column()
+        else:
+            rows, columns, step = self._unread_columns(is_due)
+        tokens = self.cache.notes[0][0, 0, rows, 0, columns, 0]
+        tapped = self.cache.notes[-1][0, 0, rows, 0, columns]
+        own = self.guide.read(tokens, tapped, step.of(slice(self.num_policy_layers, None)))
+        assert own is not None, "a lazy guide has states of its own"
+        if self.own is None:
+            self.own = own.new_zeros(self.num_rows, *own.shape[1:])
+        self.own[is_due] = own[columns == self.clock - 1]
+        self.unread = torch.where(is_due, 0, self.unread)
+        return self.own
+
+    def _last_column(self) -> tuple[Tensor, Tensor, Step]:
+        """Return row and column of every row's last token, and where those stand."""
+        column, positions = self.clock - 1, self.positions - 1
+        attends = self.cache.row_attends(column, *self._sights(column))
+        step = Step(positions, self.turns(positions), self._weights, attends)
+        return self.all_rows, torch.full_like(self.all_rows, column), step
+
+    def _unread_columns(self, is_due: Bool[Tensor, "row"]) -> tuple[Tensor, Tensor, Step]:
+        """Return row and column of all that rows have not read, and where it stands."""
+        of = is_due.nonzero()[:, 0]
+        counts, size = self.unread[of], int(self.unread[of].max())
+        row = torch.repeat_interleave(torch.arange(of.shape[0], device=self.device), counts)
+        rank = torch.arange(row.shape[0], device=self.device) - (counts.cumsum(0) - counts)[row]
+        rows, back = of[row], counts[row] - rank
+        ranks = torch.arange(size, device=self.device)
+        ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
+        columns, positions = self.clock - back, self.positions[rows] - back
+        grid = Grid(of, row, columns, rank, size, self._seen_until(ends, self.starts[of]))
+        view = self._trunk_view(self.trunk_of[rows], positions)
+        attends = self.cache.grid_attends(grid, view)
+        return rows, columns, Step(positions, self.turns(positions), self._weights, attends)
 
     def next_step(self) -> Step:
         """Return where one more token of every row stands."""
         self.cache.reserve(self.num_rows, self.clock + 1)
         self._ahead = 1
-        self._refresh()
-        seen = None if self._seen is None else self._seen[:, :, : self.clock + 1]
-        attends = self.cache.row_attends(self.clock, seen, self._view)
+        attends = self.cache.row_attends(self.clock, *self._sights(self.clock))
         return Step(self.positions, self.turns(self.positions), self._weights, attends)
+
+    def _sights(self, column: int) -> tuple[Tensor | None, TrunkView | None]:
+        """Return what a token of each row sees at a column, of its row and of its trunk."""
+        self._refresh()
+        width = self.model.config.sliding_window
+        if width is not None:
+            positions = self.positions - (self.clock - column)
+            ends = self.all_rows.new_full((self.num_rows, 1), column)
+            return self._seen_until(ends, self.starts), self._trunk_view(self.trunk_of, positions)
+        return None if self._seen is None else self._seen[:, :, : column + 1], self._view
 
     def _refresh(self) -> None:
         """Work out again what rows see, where rows or columns have changed."""
-        width = self.model.config.sliding_window
         is_wide = self._seen is None or self._seen.shape[2] > self.clock
-        if self._is_view_fresh and width is None and is_wide:
+        if self._is_view_fresh and is_wide:
             return
         columns = torch.arange(self.cache.num_columns, device=self.device)
-        first = self.starts
-        if width is not None:
-            first = first.clamp(min=self.clock - width + 1)
         self._seen = None
-        if bool((first > 0).any()):
-            self._seen = sight(columns >= first[:, None, None], self.hidden.dtype)
+        if bool((self.starts > 0).any()):
+            self._seen = sight(columns >= self.starts[:, None, None], self.hidden.dtype)
         self._view = self._trunk_view(self.trunk_of, self.positions)
         self._is_view_fresh = True
 
+    def _seen_until(
+        self, ends: Int[Tensor, "row entry"], starts: Int[Tensor, "row"]
+    ) -> Float[Tensor, "row entry column"]:
+        """Return what tokens see that stand at columns `ends` (-1: there is none)."""
+        columns = torch.arange(max(self.clock, int(ends.max()) + 1), device=self.device)
+        seen = (columns <= ends[..., None]) & (columns >= starts[:, None, None])
+        width = self.model.config.sliding_window
+        if width is not None:
+            seen &= columns > ends[..., None] - width
+        return sight(seen, self.hidden.dtype)
+
     def candidate_step(
-        self, rows: Int[Tensor, "candidate"], ranks: Int[Tensor, "candidate"], size: int
+        self,
+        rows: Int[Tensor, "candidate"],
+        ranks: Int[Tensor, "candidate"],
+        size: int,
+        *,
+        num_first: int = 0,
     ) -> Step:
         """Return where candidates stand: number `ranks[n]` of its row, for the row's next place.
 
         A candidate sees its row's past and itself, not its rivals; a row has at most `size`.
+        The first `num_first` (none, or as many as there are rows) are number 0 of each row.
         """
         self.cache.reserve(self.num_rows, self.clock + size)
         self._ahead = size
+        others = slice(num_first, None)
+        of = (torch.bincount(rows[others], minlength=self.num_rows) > 0).nonzero()[:, 0]
+        row = torch.searchsorted(of, rows[others])
         columns = torch.arange(self.clock + size, device=self.device)
-        first = self.starts
+        first = self.starts[of]
         if self.model.config.sliding_window is not None:
             first = first.clamp(min=self.clock - self.model.config.sliding_window + 1)
         past = (columns < self.clock) & (columns >= first[:, None, None])
         itself = columns == self.clock + torch.arange(size, device=self.device)[:, None]
-        grid = Grid(rows, self.clock + ranks, ranks, size, sight(past | itself, self.hidden.dtype))
+        seen = sight(past | itself, self.hidden.dtype)
+        grid = Grid(of, row, self.clock + ranks[others], ranks[others], size, seen)
         positions = self.positions[rows]
-        view = self._trunk_view(self.trunk_of[rows], positions)
-        attends = self.cache.grid_attends(grid, slice(0, self.num_rows), view)
+        view = self._trunk_view(self.trunk_of[rows[others]], positions[others])
+        attends = self.cache.grid_attends(grid, view)
+        if num_first:
+            firsts = self.cache.row_attends(self.clock, *self._sights(self.clock))
+            attends = [side_by_side(num_first, *pair) for pair in zip(firsts, attends, strict=True)]
         return Step(positions, self.turns(positions), self._weights, attends)
 
     def _trunk_view(
@@ -260,17 +355,32 @@ class Session:
             seen = seen & (near > queries[..., None] - window)
         return TrunkView(entries, trunk, rank, size, sight(seen, self.hidden.dtype))
 
-    def append(self, chosen: Int[Tensor, "batch"], *, is_read: bool = True) -> None:
+    def append(
+        self, chosen: Int[Tensor, "row"], is_read: Bool[Tensor, "row"] | None = None
+    ) -> None:
         """Run one token of every row and go on from it.
 
-        `is_read` False: the guide's layers hold this token already.
+        Rows of which `is_read` are read by the guide already.
         """
-        self.hidden, own = self.run(chosen, self.next_step(), is_read=is_read)
-        self.own = own if is_read else self.own
-        self._go_on()
+        hidden, tapped, own = self.run(chosen, self.next_step())
+        self.own = own if own is not None else self.own
         self.positions_computed += self.num_rows
+        self.go_on(chosen, hidden, tapped, is_read)
 
-    def _go_on(self) -> None:
+    def go_on(
+        self,
+        chosen: Int[Tensor, "row"],
+        hidden: Float[Tensor, "row size"],
+        tapped: Float[Tensor, "row size"],
+        is_read: Bool[Tensor, "row"] | None,
+    ) -> None:
+        """Move the clock on over tokens that were run, and note what is still to read."""
+        self.hidden = hidden
+        if self.is_lazy:
+            for slab, what in zip(self.cache.notes, (chosen[:, None], tapped), strict=False):
+                slab[0, 0, : self.num_rows, 0, self.clock] = what
+            self._is_noted, more = True, self.unread + 1
+            self.unread = more if is_read is None else torch.where(is_read, 0, more)
         self.clock, self._ahead = self.clock + 1, 0
         self.positions = self.positions + 1
         self._furthest += 1
@@ -280,17 +390,10 @@ class Session:
         self.take(rows)
         self.append(chosen)
 
-    def accept(
-        self,
-        ranks: Int[Tensor, "batch"],
-        hidden: Float[Tensor, "batch size"] | None = None,
-    ) -> None:
-        """Keep, of each row's candidates, number `ranks[r]`: its keys move to the clock.
+    def accept(self, ranks: Int[Tensor, "row"], *, is_policy: bool) -> None:
+        """Move the keys of each row's candidate number `ranks[r]` to the clock.
 
-        With `hidden`, the candidates ran through the policy too: rows go on from there.
+        Those of the guide's layers, and with `is_policy` those of the policy's.
         """
-        first = self.num_policy_layers if hidden is None else 0
+        first = 0 if is_policy else self.num_policy_layers
         self.cache.move(self.clock + ranks, self.clock, first_layer=first)
-        if hidden is not None:
-            self.hidden = hidden
-            self._go_on()

@@ -45,13 +45,15 @@ class Step:
 
 
 class Reader(Protocol):
-    """What runs layers of its own beside the policy's, in the same forward and cache.
+    """What runs layers of its own beside the policy's, in the same cache.
 
     `tap` is the policy layer whose input it reads (the number of layers: the last layer's
-    output, before the norm).
+    output, before the norm). One that `is_lazy` reads when its guide asks for it
+    (`Session.read`), several tokens at once; else it reads every token as it is run.
     """
 
     tap: int
+    is_lazy: bool
 
     def layers(self) -> Iterable[nn.Module]:
         """Return the layers (`model.Layer`) whose keys and values it keeps in the cache."""
@@ -87,10 +89,10 @@ def forward(
     step: Step,
     *,
     is_read: bool = True,
-) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token own"] | None]:
-    """Run tokens; return the policy's normed last states, and what the reader read.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run tokens; return the policy's normed last states, what a reader taps, what it read.
 
-    `is_read` False: the reader's layers hold these tokens already.
+    Each `[token size]`; `is_read` False: it reads later, or has read these tokens.
     """
     trunk, top = model.model, model.config.num_layers
     tap = reader.tap if reader is not None else top
@@ -99,7 +101,7 @@ def forward(
     own = None
     if reader is not None and is_read:
         own = reader.read(tokens, tapped, step.of(slice(top, None)))
-    return rms_norm(x, trunk.norm.weight, trunk.norm.eps), own
+    return rms_norm(x, trunk.norm.weight, trunk.norm.eps), tapped, own
 
 
 def rotary_table(model: LanguageModel, limit: int) -> tuple[Tensor, Tensor]:

@@ -6,13 +6,15 @@ picks an attempt, the task grades it.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from inspect import signature
 from itertools import islice, pairwise
 from typing import Any
 
 from system2.core import Problem, SamplingParams, Steps, Task, UserError, Verifier, derive_seed
 from system2.engine.local import LocalPolicy
+from system2.engine.remote import RemotePolicy
 from system2.run import run
-from system2.search import SEARCHES
+from system2.search import SEARCHES, STEP_SEARCHES
 from system2.select import SELECTIONS
 from system2.store import tree_row
 from system2.tree import Tree
@@ -21,11 +23,17 @@ from system2.verify.token import PlausibleGuide, TokenVerifier, VerifierGuide
 
 SELECTION_OF = {"greedy": "best", "sample": "majority", "best_of_n": "best"}
 """How each search's attempts are chosen from, unless asked otherwise."""
+DIALS = ("samples", "width", "branch", "max_depth", "iterations")
+"""What a configuration can say to a search that has a parameter of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class SolveConfig:
-    """How to solve: a search with its dials, a selection, a budget in sampled tokens a problem."""
+    """How to solve: a search with its dials, a selection, a budget in sampled tokens a problem.
+
+    A search takes those of the dials that it has a parameter of; `max_tokens` is the longest
+    attempt, or the longest step of a search over steps.
+    """
 
     search: str = "greedy"
     samples: int = 1
@@ -35,19 +43,29 @@ class SolveConfig:
     budget: int | None = None
     select: str | None = None
     seed: int = 0
+    width: int = 4
+    branch: int = 4
+    max_depth: int = 16
+    iterations: int = 32
 
-    def steps(self, tree: Tree) -> Steps[None]:
-        """Return the search of a tree. Raises: `UserError` on an unknown name."""
-        if self.search not in SEARCHES:
-            raise UserError(f"no search {self.search!r}; there are {', '.join(SEARCHES)}")
+    def steps(self, tree: Tree, step_stop: str) -> Steps[None]:
+        """Return the search of a tree; `step_stop` ends a step. Raises: `UserError`."""
+        dials = {dial: getattr(self, dial) for dial in dials_of(self.search)}
         temperature = 0.0 if self.search == "greedy" else self.temperature
-        params = SamplingParams(self.max_tokens, temperature, self.top_p)
-        dials = {} if self.search == "greedy" else {"samples": self.samples}
+        stop = (step_stop,) if self.search in STEP_SEARCHES else ()
+        params = SamplingParams(self.max_tokens, temperature, self.top_p, stop=stop)
         return SEARCHES[self.search](tree, params=params, **dials)
 
 
+def dials_of(search: str) -> tuple[str, ...]:
+    """Return which of a configuration's `DIALS` a search has. Raises: `UserError`."""
+    if search not in SEARCHES:
+        raise UserError(f"no search {search!r}; there are {', '.join(SEARCHES)}")
+    return tuple(dial for dial in DIALS if dial in signature(SEARCHES[search]).parameters)
+
+
 def solve(
-    policy: LocalPolicy,
+    policy: LocalPolicy | RemotePolicy,
     task: Task,
     problems: Iterable[Problem],
     config: SolveConfig,
@@ -69,12 +87,22 @@ def solve(
             Tree(p, derive_seed("solve", config.seed, p.id), policy.tokenizer.prompt(p.prompt))
             for p in batch
         ]
-        policy.forget()
-        before = policy.positions_computed
-        run([(tree, config.steps(tree)) for tree in trees], policy, verifier, budget=config.budget)
-        computed = _shares(policy.positions_computed - before, [t.sampled_tokens for t in trees])
+        if isinstance(policy, LocalPolicy):
+            policy.forget()
+        before = _positions(policy)
+        searches = [(tree, config.steps(tree, task.step_stop)) for tree in trees]
+        run(searches, policy, verifier, budget=config.budget)
+        after, weights = _positions(policy), [tree.sampled_tokens for tree in trees]
+        computed: list[int] | list[None] = [None] * len(trees)
+        if before is not None and after is not None:
+            computed = _shares(after - before, weights)
         for tree, positions in zip(trees, computed, strict=True):
             yield _row(tree, policy, task, name, positions)
+
+
+def _positions(policy: LocalPolicy | RemotePolicy) -> int | None:
+    """Return how many positions a policy has computed, None where it is not known."""
+    return policy.positions_computed if isinstance(policy, LocalPolicy) else None
 
 
 def _shares(total: int, weights: list[int]) -> list[int]:
@@ -87,7 +115,11 @@ def _shares(total: int, weights: list[int]) -> list[int]:
 
 
 def _row(
-    tree: Tree, policy: LocalPolicy, task: Task, selection: str, positions: int
+    tree: Tree,
+    policy: LocalPolicy | RemotePolicy,
+    task: Task,
+    selection: str,
+    positions: int | None,
 ) -> dict[str, Any]:
     """Select, grade, and return the tree as a row."""
     texts = {

@@ -1,6 +1,6 @@
-"""The two moves that every search is made of: grow nodes, and have them judged.
+"""The moves that every search is made of: grow nodes, and have them judged.
 
-Both are sub-generators (`children = yield from expand(...)`): they yield one request, take its
+They are sub-generators (`children = yield from expand(...)`): they yield one request, take its
 answer and write it into the tree.
 """
 
@@ -13,6 +13,8 @@ from system2.core import (
     SamplingParams,
     ScoreRequest,
     Steps,
+    Tokens,
+    UserError,
     derive_seed,
 )
 from system2.tree import Tree
@@ -31,6 +33,38 @@ def expand(
     A completion that finished for one of the reasons in `ends` becomes a terminal node. The
     seed follows from the tree's seed and its size, so no two moves of a search draw alike.
     """
+    drawn = yield from _draw(tree, parents, branch, params, ends)
+    return [node for node, _ in drawn]
+
+
+def grow(
+    tree: Tree, parents: Sequence[int], branch: int, params: SamplingParams
+) -> Steps[tuple[list[int], list[int]]]:
+    """Draw one step `branch` times from each parent; return the new nodes, and those that count.
+
+    A step ends by `params.stop`, by its `max_tokens`, or with the attempt ("eos": a terminal
+    node). What was cut short of all three (the model has no position left, or the budget no
+    token) does not count, for nothing can follow it; a step drawn again from the same parent
+    counts once. What does not count stays in the tree: it was paid for.
+    """
+    drawn = yield from _draw(tree, parents, branch, params, ("eos",))
+    counted: dict[tuple[int | None, Tokens], int] = {}
+    for node, completion in drawn:
+        num_tokens = len(completion.tokens)
+        is_cut = completion.finish_reason == "length" and num_tokens < params.max_tokens
+        if num_tokens and not is_cut:
+            _ = counted.setdefault((tree.nodes[node].parent, completion.tokens), node)
+    return [node for node, _ in drawn], list(counted.values())
+
+
+def _draw(
+    tree: Tree,
+    parents: Sequence[int],
+    branch: int,
+    params: SamplingParams,
+    ends: Collection[FinishReason],
+) -> Steps[list[tuple[int, Completion]]]:
+    """Draw completions of each parent; return the new nodes, each with its completion."""
     if not parents:
         return []
     request = SampleRequest(
@@ -40,16 +74,13 @@ def expand(
         seed=derive_seed("expand", tree.seed, len(tree.nodes)),
     )
     drawn: list[list[Completion]] = yield request
-    return [
-        tree.add(
-            parent,
-            completion.tokens,
-            completion.logprobs,
-            terminal=completion.finish_reason in ends,
-        )
-        for parent, completions in zip(parents, drawn, strict=True)
-        for completion in completions
-    ]
+    found: list[tuple[int, Completion]] = []
+    for parent, completions in zip(parents, drawn, strict=True):
+        for completion in completions:
+            is_end = completion.finish_reason in ends
+            node = tree.add(parent, completion.tokens, completion.logprobs, terminal=is_end)
+            found.append((node, completion))
+    return found
 
 
 def evaluate(tree: Tree, nodes: Sequence[int]) -> Steps[None]:
@@ -61,3 +92,31 @@ def evaluate(tree: Tree, nodes: Sequence[int]) -> Steps[None]:
     )
     for node, value in zip(nodes, values, strict=True):
         tree.set_value(node, value)
+
+
+def value_of(tree: Tree, node: int) -> float:
+    """Return a node's value in [0, 1]. Raises: `ValueError` where it has none."""
+    value = tree.nodes[node].value
+    if value is None:
+        raise ValueError(f"node {node} has no value; it was not scored")
+    return value
+
+
+def is_solved(tree: Tree, since: int, accept: float | None) -> bool:
+    """Whether a finished attempt among the nodes from `since` on has a value >= `accept`.
+
+    `accept` None: no attempt is good enough to stop for.
+    """
+    return accept is not None and any(
+        node.terminal and node.value is not None and node.value >= accept
+        for node in tree.nodes[since:]
+    )
+
+
+def check_dials(search: str, accept: float | None, **dials: int | None) -> None:
+    """Raise `UserError` on a dial below 1 (None: not set) and an `accept` outside [0, 1]."""
+    for name, value in dials.items():
+        if value is not None and value < 1:
+            raise UserError(f"{search}: {name} is {value}; it must be at least 1")
+    if accept is not None and not 0 <= accept <= 1:
+        raise UserError(f"{search}: accept is {accept}; it must lie in [0, 1]")

@@ -19,10 +19,10 @@ greedy, the mean is over real pairs, no vocabulary logits in a scalar verifier, 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from system2.engine.attention import Window
@@ -110,17 +110,20 @@ class TokenVerifier(nn.Module):
 
 @dataclass(slots=True)
 class _Candidates:
-    """The plausible tokens of all rows, row by row: the n-th is `ids[n]` of row `rows[n]`.
+    """The plausible tokens of all rows: the n-th is `ids[n]` of row `rows[n]`.
 
-    `ranks[n]` counts within the row, from 0 to at most `size` - 1.
+    `ranks[n]` counts within the row, from 0 to at most `size` - 1; those of rank 0 come
+    first, in the order of their rows. Rows of which `is_open` are verified. `hidden` and
+    `tapped` are the policy's states of them, where it ran them.
     """
 
     rows: Int[Tensor, "candidate"]
     ids: Int[Tensor, "candidate"]
     ranks: Int[Tensor, "candidate"]
     size: int
+    is_open: Bool[Tensor, "row"]
     hidden: Float[Tensor, "candidate size"] | None = None
-    own: Float[Tensor, "candidate size"] | None = None
+    tapped: Float[Tensor, "candidate size"] | None = None
 
     def of(self, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]) -> Int[Tensor, "next"]:
         """Return which candidate token `chosen[i]` of row `rows[i]` is."""
@@ -130,22 +133,30 @@ class _Candidates:
         return is_it.int().argmax(dim=1)
 
 
-def candidates(logits: Float[Tensor, "batch vocab"], alpha: float) -> _Candidates:
+def candidates(mask: Bool[Tensor, "row vocab"], is_open: Bool[Tensor, "row"]) -> _Candidates:
     """Return every row's plausible tokens."""
-    rows, ids = plausible(logits, alpha).nonzero(as_tuple=True)
-    starts = torch.searchsorted(rows, torch.arange(logits.shape[0], device=rows.device))
+    rows, ids = mask.nonzero(as_tuple=True)
+    starts = torch.searchsorted(rows, torch.arange(mask.shape[0], device=rows.device))
     ranks = torch.arange(rows.shape[0], device=rows.device) - starts[rows]
-    size = 1 if rows.shape[0] == logits.shape[0] else int(ranks.max()) + 1
-    return _Candidates(rows, ids, ranks, size)
+    order = torch.cat((starts, ranks.nonzero()[:, 0]))
+    return _Candidates(rows[order], ids[order], ranks[order], int(ranks.max()) + 1, is_open)
 
 
 @dataclass(slots=True)
 class VerifierGuide:
-    """Decode with a token verifier: z + beta * s on the plausible set of alpha."""
+    """Decode with a token verifier: z + beta * s on the plausible set of alpha.
+
+    Where one token alone is plausible nothing is verified, and what the verifier's layers have
+    not read is read when there is a choice again: the same tokens, for less. A `gate` below
+    1 leaves the choice to the policy, too, where its most probable token reaches that
+    probability.
+    """
 
     verifier: TokenVerifier
     alpha: float = 0.1
     beta: float = 0.25
+    gate: float = 1.0
+    is_lazy: ClassVar[bool] = True
     _last: _Candidates | None = None
 
     @property
@@ -169,47 +180,55 @@ class VerifierGuide:
         self, session: Session, logits: Float[Tensor, "batch vocab"]
     ) -> Float[Tensor, "batch vocab"]:
         """Return z + beta * s on each row's plausible set, -inf elsewhere."""
-        found = candidates(logits, self.alpha)
-        at = (found.rows, found.ids)
-        if self.verifier.layout == "vocab":
-            assert session.own is not None
-            own = session.own[found.rows]
-        else:
-            own = self._run(session, found)
-        scores = self.verifier.candidate_scores(own, logits[at], found.ids)
-        adjusted = torch.full_like(logits, -torch.inf)
-        adjusted[at] = logits[at] + self.beta * scores
-        self._last = found
+        mask = plausible(logits, self.alpha)
+        is_open, self._last = mask.sum(dim=1) > 1, None
+        if self.gate < 1:
+            is_open &= logits.softmax(dim=-1).amax(dim=-1) < self.gate
+        adjusted = logits.masked_fill(~mask, -torch.inf)
+        if not bool(is_open.any()):
+            return adjusted
+        found = self._last = candidates(mask, is_open)
+        states = session.read(is_open)
+        some = is_open[found.rows].nonzero()[:, 0]
+        rows, ids = found.rows[some], found.ids[some]
+        is_vocab = self.verifier.layout == "vocab"
+        own = states[rows] if is_vocab else self._run(session, found, some)
+        scores = self.verifier.candidate_scores(own, logits[rows, ids], ids)
+        adjusted[rows, ids] += self.beta * scores
         return adjusted
 
-    def _run(self, session: Session, found: _Candidates) -> Float[Tensor, "candidate size"]:
-        """Run candidates through the verifier (and, for `shared`, the policy with it)."""
-        if found.size == 1:
-            step = session.next_step()
-        else:
-            step = session.candidate_step(found.rows, found.ranks, found.size)
+    def _run(
+        self, session: Session, found: _Candidates, some: Int[Tensor, "open"]
+    ) -> Float[Tensor, "open size"]:
+        """Run the candidates of open rows through the verifier; `shared`: all, in the policy."""
+        tokens = tapped = found.ids[some]
         if self.verifier.layout == "shared":
-            hidden, own = session.run(found.ids, step)
+            step = session.candidate_step(
+                found.rows, found.ranks, found.size, num_first=session.num_rows
+            )
+            found.hidden, found.tapped, _ = session.run(found.ids, step)
             session.positions_computed += found.ids.shape[0]
-            assert own is not None
-            found.hidden, found.own = hidden, own
-            return own
+            tapped = found.tapped[some]
+        step = session.candidate_step(found.rows[some], found.ranks[some], found.size)
         its_own = step.of(slice(session.num_policy_layers, None))
-        return self.verifier.top.states_at(found.ids, found.ids, its_own)
+        return self.verifier.top.states_at(tokens, tapped, its_own)
 
     def advance(
         self, session: Session, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
     ) -> None:
         """Keep the chosen candidates' keys; run the chosen tokens where they were not run."""
         found, self._last = self._last, None
-        assert found is not None, "adjust comes before advance"
+        if found is None or self.verifier.layout == "vocab":
+            session.extend(rows, chosen)
+            return
         session.take(rows)
-        if self.verifier.layout != "vocab":
-            which = found.of(rows, chosen)
-            hidden = found.hidden[which] if found.hidden is not None else None
-            session.accept(found.ranks[which], hidden)
-        if self.verifier.layout != "shared":
-            session.append(chosen, is_read=self.verifier.layout == "vocab")
+        which, is_read = found.of(rows, chosen), found.is_open[rows]
+        if found.hidden is None or found.tapped is None:
+            session.accept(torch.where(is_read, found.ranks[which], 0), is_policy=False)
+            session.append(chosen, is_read)
+        else:
+            session.accept(found.ranks[which], is_policy=True)
+            session.go_on(chosen, found.hidden[which], found.tapped[which], is_read)
 
 
 @dataclass(slots=True)
@@ -218,6 +237,7 @@ class PlausibleGuide:
 
     alpha: float = 0.1
     tap: int = 0
+    is_lazy: ClassVar[bool] = False
 
     def layers(self) -> Iterable[nn.Module]:
         """Return nothing: it has no layers."""
@@ -251,6 +271,7 @@ class ContrastiveGuide:
     alpha: float = 0.1
     gamma: float = 0.5
     tap: int = 0
+    is_lazy: ClassVar[bool] = False
 
     def layers(self) -> Iterable[nn.Module]:
         """Return the amateur's layers."""

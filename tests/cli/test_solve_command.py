@@ -123,6 +123,32 @@ def test_a_token_verifier_guides_and_an_outcome_verifier_chooses(
             assert row["answer"] == max(stated, key=lambda node: node["value"])["answer"]
 
 
+@pytest.mark.parametrize(
+    "search",
+    [
+        ["beam", "--width", 2],
+        ["best_first", "--iterations", 6],
+        ["mcts", "--iterations", 6],
+    ],
+    ids=lambda search: search[0],
+)
+def test_a_search_over_steps_is_a_search_like_the_others(
+    search: list[object],
+    toy_policy: LocalPolicy,
+    asked: Path,
+    tmp_path: Path,
+    verifiers: dict[str, Path],
+) -> None:
+    dials = ("--branch", 3, "--max-depth", 4, "--budget", 90, "--n", 6)
+    more = ("--search", *search, *dials, "--verifier", verifiers["outcome"])
+    manifest, rows = solved(toy_policy, asked, tmp_path / "trees.jsonl", *more)
+    assert manifest["config"]["branch"] == 3
+    assert all(0 < row["sampled_tokens"] <= 90 for row in rows)
+    assert all(node["depth"] <= 4 for row in rows for node in row["nodes"])
+    assert all(node["value"] is not None for row in rows for node in row["nodes"][1:])
+    assert any(node["terminal"] for row in rows for node in row["nodes"])
+
+
 def assert_same_rows(one: Path, other: Path) -> None:
     """All but the manifest, which holds the time, is the same to the last byte."""
     assert one.read_bytes().split(b"\n")[1:] == other.read_bytes().split(b"\n")[1:]
@@ -220,6 +246,10 @@ def test_what_was_begun_with_other_weights_is_begun_anew(
         (["--search", "bogo"], "no search 'bogo'"),
         (["--select", "loudest"], "no selection 'loudest'"),
         (["--samples", "4"], "--search sample"),
+        (["--width", "4"], "greedy has no use for --width"),
+        (["--search", "beam", "--samples", "4"], "beam has no use for --samples"),
+        (["--search", "best_first", "--max-depth", "0"], "--max-depth"),
+        (["--search", "mcts"], "none is given"),
         (["--beta", "0.5"], "--verifier"),
         (["--alpha", "1.5"], "--alpha"),
         (["--alpha", "nan"], "--alpha"),

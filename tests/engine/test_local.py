@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from system2.core import SampleRequest, SamplingParams, Tokens, UserError
+from system2.core import Completion, SampleRequest, SamplingParams, Tokens, UserError
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel, ModelConfig, initialise
 from system2.engine.tokenizer import Tokenizer
@@ -119,7 +119,7 @@ def test_a_completion_says_why_it_ended(
 
 @pytest.mark.parametrize(
     ("prefix", "message"),
-    [((), "0 tokens"), ((1,) * 64, "64 positions"), ((5, 400), "token 400"), ((-1,), "token -1")],
+    [((), "0 tokens"), ((1,) * 65, "64 positions"), ((5, 400), "token 400"), ((-1,), "token -1")],
 )
 def test_a_prefix_that_cannot_be_run_is_refused(
     prefix: Tokens, message: str, model: LanguageModel, small_tokenizer: Tokenizer
@@ -127,6 +127,15 @@ def test_a_prefix_that_cannot_be_run_is_refused(
     request = SampleRequest((prefix,), 1, SamplingParams(max_tokens=4), 0)
     with pytest.raises(UserError, match=message):
         _ = LocalPolicy(model, small_tokenizer).sample([request])
+
+
+def test_a_prefix_that_fills_the_model_gets_nothing(
+    model: LanguageModel, small_tokenizer: Tokenizer
+) -> None:
+    request = SampleRequest(((7,) * 64, (7,) * 63), 2, SamplingParams(max_tokens=4), 0)
+    ((full, other),) = LocalPolicy(model, small_tokenizer).sample([request])
+    assert full == [Completion((), (), "length")] * 2
+    assert [len(completion.tokens) for completion in other] == [1, 1]
 
 
 def test_a_long_prefix_gets_what_room_is_left(

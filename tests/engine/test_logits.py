@@ -293,7 +293,7 @@ def test_candidates_equal_their_own_continuations(
         for i in range(added):
             session.append(tokens[:2, 20 + i])
         step = session.candidate_step(torch.tensor(rows), torch.tensor(ranks), 3)
-        hidden, _ = session.run(torch.tensor(ids), step)
+        hidden, _, _ = session.run(torch.tensor(ids), step)
         for row, token, state in zip(rows, ids, hidden, strict=True):
             text = [*prefixes[row], *tokens[row, 20 : 20 + added].tolist(), token]
             expected = twin.expected(torch.tensor([text]))[0, -1]

@@ -83,3 +83,12 @@ def test_streams_depend_on_their_keys_alone(seed: int, prefix: int, draw: int) -
     assert stream == uniforms(seed, prefix, draw, 16)[:8]
     assert stream != uniforms(seed, prefix, draw + 1, 8)
     assert all(0 <= u < 1 for u in stream)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-40])
+def test_a_tiny_temperature_takes_the_most_probable_token(temperature: float) -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.9], [-torch.inf, -5.0, -torch.inf]])
+    uniform = torch.tensor([[0.0, 0.5, 0.999], [0.0, 0.5, 0.999]], dtype=torch.float64)
+    tokens, logprobs = choose(logits, torch.full((2,), temperature), uniform)
+    assert tokens.tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert logprobs.tolist() == [[0.0] * 3] * 2

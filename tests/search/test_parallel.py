@@ -123,7 +123,7 @@ def test_nothing_is_asked_for_no_nodes() -> None:
     assert step_through(idle(tree())) == []
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("name", ["greedy", "sample", "best_of_n"])
 def test_a_search_repeats_itself(name: str) -> None:
     dials = {} if name == "greedy" else {"samples": 3}
     grown = [tree(), tree()]

@@ -45,7 +45,8 @@ def test_values_are_those_of_each_prefix_alone(
     verifier: OutcomeVerifier, drawn: list[Tokens], batch: int
 ) -> None:
     values = verifier.values(drawn, batch=batch)
-    assert values == pytest.approx([value_alone(verifier, prefix) for prefix in drawn], abs=1e-6)
+    # products of another number of rows round otherwise
+    assert values == pytest.approx([value_alone(verifier, prefix) for prefix in drawn], abs=5e-6)
     assert all(0 <= value <= 1 for value in values)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from itertools import chain
 
 import pytest
 import torch
@@ -121,24 +122,52 @@ def test_verified_greedy_equals_the_definition(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("params", [GREEDY, WARM], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("alpha", [0.1, 0.5])
 def test_batched_equals_alone(
     layout: Layout,
+    alpha: float,
     params: SamplingParams,
     policy_model: LanguageModel,
     prompts: tuple[Tokens, ...],
     small_tokenizer: Tokenizer,
 ) -> None:
-    guide = VerifierGuide(spread_verifier(policy_model, layout), alpha=0.1, beta=0.5)
-    together = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts, 3, params, 7))
-    few = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts, 3, params, 7), 4)
-    for one, other in zip(together, few, strict=True):
-        for (tokens, logprobs), (tokens_b, logprobs_b) in zip(one, other, strict=True):
-            assert tokens == tokens_b
-            assert logprobs == pytest.approx(logprobs_b, abs=1e-5)
+    guide = VerifierGuide(spread_verifier(policy_model, layout), alpha, beta=0.5)
+    together = sampled(policy_model, small_tokenizer, guide, SampleRequest(prompts, 9, params, 7))
+    for max_rows in (4, 30):  # rows join others that are under way, few and many
+        few = sampled(
+            policy_model, small_tokenizer, guide, SampleRequest(prompts, 9, params, 7), max_rows
+        )
+        for one, other in zip(together, few, strict=True):
+            for (tokens, logprobs), (tokens_b, logprobs_b) in zip(one, other, strict=True):
+                assert tokens == tokens_b
+                assert logprobs == pytest.approx(logprobs_b, abs=1e-5)
     alone = sampled(
-        policy_model, small_tokenizer, guide, SampleRequest(prompts[:1], 3, params, 7), 1
+        policy_model, small_tokenizer, guide, SampleRequest(prompts[:1], 9, params, 7), 1
     )
     assert [t for t, _ in alone[0]] == [t for t, _ in together[0]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_that_join_many_others_are_read_from_their_own_prompt_on(
+    layout: Layout,
+    policy_model: LanguageModel,
+    prompts: tuple[Tokens, ...],
+    small_tokenizer: Tokenizer,
+) -> None:
+    """Short completions leave early, and others join long ones that are under way."""
+    guide = VerifierGuide(spread_verifier(policy_model, layout), alpha=0.1, beta=0.5)
+    requests = [
+        SampleRequest(prompts, 8, SamplingParams(max_tokens=count), seed=count)
+        for count in (24, 4, 9, 14)
+    ]
+    alone, joined = (
+        LocalPolicy(policy_model, small_tokenizer, guide, max_rows=max_rows).sample(requests)
+        for max_rows in (1000, 50)
+    )
+    for one, other in zip(alone, joined, strict=True):
+        for first, second in zip(chain(*one), chain(*other), strict=True):
+            assert first.tokens == second.tokens
+            assert first.logprobs == pytest.approx(second.logprobs, abs=1e-5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -1,0 +1,151 @@
+"""A search behind the chat endpoint: `run` steps it in a thread, the decoder's thread decodes.
+
+Place in the flow: `app` gives a conversation and the extension field `system2`; what comes back
+is the attempt that the search's selection chose, as `system2 solve` would choose it.
+"""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from system2.core import (
+    Completion,
+    FinishReason,
+    Problem,
+    SampleRequest,
+    ScoreRequest,
+    UserError,
+    Verifier,
+)
+from system2.evaluate.solve import SELECTION_OF, SolveConfig
+from system2.run import run
+from system2.search import SCORED_SEARCHES, SEARCHES
+from system2.select import SELECTIONS
+from system2.serve.errors import invalid
+from system2.serve.loop import DecoderLoop
+from system2.serve.requests import Ask, Served
+from system2.tasks.answers import extract_answer, normal_form
+from system2.tree import ROOT, Tree
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to: the chosen attempt's text, and what it all cost.
+
+    `answer` is the final answer in that text, None where no attempt states one (the text is
+    then the first attempt's); `value` is a verifier's, None where none was asked.
+    """
+
+    text: str
+    answer: str | None
+    value: float | None
+    finish_reason: FinishReason
+    num_attempts: int
+    sampled_tokens: int
+
+
+def check_search(ask: Ask, served: Served, verifier: Verifier | None) -> None:
+    """Refuse a search that cannot be run. Raises: `ApiError` that names the field."""
+    fields = ask.search
+    assert fields is not None, "no search is asked for"
+    if fields.search not in SEARCHES:
+        known = ", ".join(SEARCHES)
+        raise invalid(f"no search {fields.search[:100]!r}; there are {known}", param="system2")
+    if fields.select is not None and fields.select not in SELECTIONS:
+        known = ", ".join(SELECTIONS)
+        raise invalid(f"no selection {fields.select[:100]!r}; there are {known}", param="system2")
+    if fields.samples > served.limits.max_choices:
+        raise invalid(
+            f"samples is {fields.samples}; at most {served.limits.max_choices} are drawn",
+            param="system2",
+        )
+    if fields.search == "greedy" and fields.samples > 1:
+        raise invalid("search greedy makes one attempt; leave samples out", param="system2")
+    if fields.search in SCORED_SEARCHES and verifier is None:
+        raise invalid(
+            f"search {fields.search} needs a verifier of whole attempts, and none is served",
+            param="system2",
+        )
+
+
+class Searching:
+    """One search under way: `run` blocks its thread, `cancel` ends it from another."""
+
+    def __init__(self, ask: Ask, served: Served, loop: DecoderLoop, verifier: Verifier | None):
+        self._ask, self._served, self._loop, self._judge = ask, served, loop, verifier
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+        self._waits_for: Future[object] | None = None
+
+    def run(self) -> Found:
+        """Search, and return the chosen attempt.
+
+        Raises: `UserError` where the model fails, `CancelledError` after `cancel`.
+        """
+        ask, fields = self._ask, self._ask.search
+        assert fields is not None, "no search is asked for"
+        request, params = ask.request, ask.request.params
+        config = SolveConfig(
+            fields.search, fields.samples, params.temperature, params.top_p, params.max_tokens
+        )
+        problem = Problem("request", ask.question, "", "chat")
+        tree = Tree(problem, request.seed, request.prefixes[0])
+        limit = params.max_tokens * fields.samples
+        limit = limit if fields.budget is None else fields.budget
+        largest = self._served.limits.max_tokens * self._served.limits.max_choices
+        judge = self if self._judge is not None else None
+        run([(tree, config.steps(tree, "\n"))], self, judge, budget=min(limit, largest))
+        return self._chosen(tree, fields.select or SELECTION_OF.get(fields.search, "best"))
+
+    def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
+        """Return completions `[r][p][i]`: the search's policy."""
+        return [self._result(future) for future in [self._loop.submit(r) for r in requests]]
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        """Return values `[r][p]` in [0, 1]: the search's verifier."""
+        judge = self._judge
+        if judge is None:
+            raise UserError("no verifier is served")
+        return self._result(self._loop.call(partial(judge.score, requests)))
+
+    def cancel(self) -> None:
+        """End the search where it stands."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._waits_for is not None:
+                _ = self._waits_for.cancel()
+
+    def _result(self, future: "Future[_T]") -> _T:
+        with self._lock:
+            self._waits_for = future  # pyright: ignore[reportAttributeAccessIssue]  (only cancelled)
+            if self._is_cancelled:
+                _ = future.cancel()
+        return future.result()
+
+    def _chosen(self, tree: Tree, selection: str) -> Found:
+        leaves = [leaf for leaf in tree.leaves() if leaf != ROOT]
+        if not leaves:
+            raise UserError("the budget leaves no token for an attempt; raise it")
+        decode = self._served.tokenizer.decode
+        texts = {leaf: decode(tree.completion(leaf)) for leaf in leaves}
+        answers = {leaf: _answer_of(texts[leaf]) for leaf in leaves if tree.nodes[leaf].terminal}
+        chosen = SELECTIONS[selection](tree, answers.get)
+        leaf = leaves[0] if chosen is None else chosen
+        return Found(
+            text=texts[leaf],
+            answer=answers.get(leaf),
+            value=tree.nodes[leaf].value,
+            finish_reason="stop" if tree.nodes[leaf].terminal else "length",
+            num_attempts=len(leaves),
+            sampled_tokens=tree.sampled_tokens,
+        )
+
+
+def _answer_of(text: str) -> str | None:
+    answer = extract_answer(text)
+    return None if answer is None else normal_form(answer)
