@@ -362,9 +362,15 @@ class Session:
 
         Rows of which `is_read` are read by the guide already.
         """
-        hidden, tapped, own = self.run(chosen, self.next_step())
+        is_lazy = self.is_lazy
+        if self.num_rows >= MANY_ROWS and is_read is None and not bool(self.unread.any()):
+            is_lazy = False  # of so many rows one will ask at once
+        step = self.next_step()
+        hidden, tapped, own = forward(self.model, self.guide, chosen, step, is_read=not is_lazy)
         self.own = own if own is not None else self.own
         self.positions_computed += self.num_rows
+        if self.is_lazy and not is_lazy:
+            is_read = torch.ones_like(chosen, dtype=torch.bool)
         self.go_on(chosen, hidden, tapped, is_read)
 
     def go_on(
