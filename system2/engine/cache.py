@@ -42,9 +42,8 @@ class TrunkView:
 
     def gather(self, x: Float[Tensor, "token *rest"]) -> Float[Tensor, "trunk entry *rest"]:
         """Return tokens in a grid of trunks, zeros where a trunk has fewer."""
-        grid = x.new_zeros(self.seen.shape[0], self.size, *x.shape[1:])
-        grid[self.trunk, self.rank] = x[self.entries]
-        return grid
+        shape = (self.seen.shape[0], self.size)
+        return _in_grid(x[self.entries], self.trunk, self.rank, shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +64,23 @@ class Grid:
 
     def spread(self, x: Float[Tensor, "token *rest"]) -> Float[Tensor, "row entry *rest"]:
         """Return tokens in a grid of rows, zeros where a row has fewer."""
-        grid = x.new_zeros(self.seen.shape[0], self.size, *x.shape[1:])
-        grid[self.rows, self.rank] = x
-        return grid
+        return _in_grid(x, self.rows, self.rank, (self.seen.shape[0], self.size))
+
+
+def _in_grid(x: Tensor, rows: Tensor, rank: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return tokens in a grid, zeros where a row has fewer than others."""
+    grid = x.new_zeros(*shape, *x.shape[1:])
+    grid[rows, rank] = x
+    return grid
+
+
+def _out_of_grid(parts: Partial, size: int, rows: Tensor, rank: Tensor) -> Partial:
+    """Return the tokens' part of attention over a grid whose rows hold `size` tokens each."""
+    count, kv_heads = parts[0].shape[:2]
+    first, second, third = (
+        x.view(count, kv_heads, size, -1, x.shape[-1]).transpose(1, 2)[rows, rank] for x in parts
+    )
+    return first, second, third
 
 
 class Cache:
@@ -224,12 +237,8 @@ def _attend_grid(
     folded = spread.view(count, grid.size, kv_heads, group, dim).transpose(1, 2)
     seen = grid.seen[:, None].repeat_interleave(group, dim=2)
     parts = attend_partly(folded.reshape(count, kv_heads, -1, dim), keys, values, seen)
-    first, second, third = (
-        x.view(count, kv_heads, grid.size, group, -1).transpose(1, 2)[grid.rows, grid.rank]
-        for x in parts
-    )
-    each = query.reshape(tokens, kv_heads, group, dim)
-    joint = _with_trunks(each, (first, second, third), kept, trunks)
+    own = _out_of_grid(parts, grid.size, grid.rows, grid.rank)
+    joint = _with_trunks(query.reshape(tokens, kv_heads, group, dim), own, kept, trunks)
     return joint.reshape(tokens, heads, dim)
 
 
@@ -249,11 +258,8 @@ def _with_trunks(
     seen = view.seen[:, None]
     if seen.shape[2] > 1:
         seen = seen.repeat_interleave(group, dim=2)
-    first, second, third = (
-        x.view(trunks, kv_heads, size, group, -1).transpose(1, 2)[view.trunk, view.rank]
-        for x in attend_partly(grid, kept[0], kept[1], seen)
-    )
-    shared = (first, second, third)
+    parts = attend_partly(grid, kept[0], kept[1], seen)
+    shared = _out_of_grid(parts, size, view.trunk, view.rank)
     if view.entries.shape[0] == query.shape[0]:
         return joined(own, shared).to(query.dtype)
     out = (own[0] / own[1]).to(query.dtype)

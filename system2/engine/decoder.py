@@ -21,7 +21,7 @@ from system2.core import Completion, FinishReason, SampleRequest, SamplingParams
 from system2.engine import sampling
 from system2.engine.model import LanguageModel
 from system2.engine.prefill import Prefill
-from system2.engine.prefixes import PrefixTree
+from system2.engine.prefixes import PrefixTree, num_shared
 from system2.engine.session import Guide, Session
 from system2.engine.tokenizer import Tokenizer
 
@@ -232,7 +232,7 @@ class Decoder:
             return set()
         held, last = set[Tokens](), ()
         for prefix in sorted(set(prefixes)):
-            shared = _num_shared(last, prefix)
+            shared = num_shared(last, prefix)
             if shared >= SHARED_TOKENS and shared - self.tree.match(prefix).length >= SHARED_TOKENS:
                 held.add(prefix)
             else:
@@ -375,14 +375,6 @@ def _check(prefix: Tokens, limit: int, vocab: int) -> None:
     if not (min(prefix) >= 0 and max(prefix) < vocab):
         wrong = max(prefix) if max(prefix) >= vocab else min(prefix)
         raise UserError(f"a prefix holds token {wrong}; the model knows 0 to {vocab - 1}")
-
-
-def _num_shared(first: Tokens, second: Tokens) -> int:
-    """Return how many tokens two texts have in common at their beginning."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
-        min(len(first), len(second)),
-    )
 
 
 def _placed(parts: Sequence[dict[int, _Row]]) -> list[tuple[int, int, _Row]]:

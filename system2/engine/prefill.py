@@ -79,7 +79,7 @@ class Prefill:
     def advance(self, max_tokens: int) -> None:
         """Run at most so many more tokens."""
         chunk: list[tuple[int, int]] = []  # row, tokens to run
-        while self._todo and max_tokens > 0 and (not chunk or self._todo[0] == chunk[-1][0] + 1):
+        while self._todo and max_tokens > 0:
             row = self._todo[0]
             count = min(max_tokens, len(self.prompts[row]) - self._known[row])
             chunk.append((row, count))

@@ -71,7 +71,7 @@ class PrefixTree:
             child = branch.children.get(tokens[at])
             if child is None:
                 break
-            shared = _num_shared(child.tokens, tokens[at : at + len(child.tokens)])
+            shared = num_shared(child.tokens, tokens[at : at + len(child.tokens)])
             child.used = self._time
             at += shared
             if shared < len(child.tokens):
@@ -94,7 +94,7 @@ class PrefixTree:
             child = branch.children.get(tokens[at])
             if child is None:
                 break
-            shared = _num_shared(child.tokens, tokens[at : at + len(child.tokens)])
+            shared = num_shared(child.tokens, tokens[at : at + len(child.tokens)])
             at += shared
             branch = child if shared == len(child.tokens) else self._split(child, shared)
         first = len(tokens) - (slabs[0].shape[-2] if slabs else 0)
@@ -153,8 +153,9 @@ class PrefixTree:
         return found
 
 
-def _num_shared(first: Tokens, second: Tokens) -> int:
+def num_shared(first: Tokens, second: Tokens) -> int:
     """Return how many tokens two texts have in common at their beginning."""
-    if first[: len(second)] == second:
-        return len(second)
+    length = min(len(first), len(second))
+    if first[:length] == second[:length]:
+        return length
     return next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)

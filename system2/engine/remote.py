@@ -74,7 +74,7 @@ class Remote:
     max_wait_s: float = 30.0
 
 
-class _Again(Exception):  # noqa: N818  (no error, but a wish)
+class _RetryError(Exception):
     """The attempt failed, and may succeed later; `after_s` is what the server asked for."""
 
     def __init__(self, said: str, after_s: float | None = None) -> None:
@@ -157,7 +157,7 @@ class RemotePolicy:
                 raise UserError(f"{self.remote.url}: given up")
             try:
                 return self._attempt(request)
-            except _Again as again:
+            except _RetryError as again:
                 if attempt + 1 == self.remote.max_attempts:
                     raise UserError(
                         f"{self.remote.url}: {again}; given up after {attempt + 1} attempts "
@@ -215,7 +215,7 @@ class RemotePolicy:
         return {**body, "prompt": self.tokenizer.decode(prefix, with_special=True), "logprobs": 1}
 
     def _post(self, body: Mapping[str, Any]) -> tuple[int, bytes]:
-        """Send a request; return status and body. Raises: `_Again` where it may go better later."""
+        """Send a request; return status and body. Raises: `_RetryError`, `UserError`."""
         http, client = self._http()
         path = "/chat/completions" if self.remote.endpoint == "chat" else "/completions"
         key = self.remote.api_key
@@ -232,13 +232,13 @@ class RemotePolicy:
                     if size > MAX_ANSWER_BYTES:
                         raise UserError(f"{self.remote.url}: answers over {MAX_ANSWER_BYTES} bytes")
         except http.TransportError as error:
-            raise _Again(f"cannot be reached ({type(error).__name__}: {error})") from error
+            raise _RetryError(f"cannot be reached ({type(error).__name__}: {error})") from error
         except (http.InvalidURL, http.DecodingError) as error:
             raise UserError(f"{self.remote.url}: {error}") from error
         raw = b"".join(parts)
         if answer.status_code in RETRIED:
             after_s = _seconds(answer.headers.get("Retry-After"))
-            raise _Again(f"answers {answer.status_code} ({_message(raw)})", after_s)
+            raise _RetryError(f"answers {answer.status_code} ({_message(raw)})", after_s)
         return answer.status_code, raw
 
     def _http(self) -> tuple[Any, "httpx2.Client"]:

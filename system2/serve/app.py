@@ -7,9 +7,9 @@ decoded by `loop`, and writes what `answers` makes of the completions.
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -219,16 +219,16 @@ async def _answer(request: Request, kind: Kind, state: _State) -> Response:
         return Response(status_code=499)  # nobody reads it
 
 
-class _failures_told:  # noqa: N801  (a context manager, used like a function)
-    """Turns what the decoder fails with into what clients are told."""
-
-    def __enter__(self) -> None:
-        """Do nothing yet."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise the refusal that an error of the decoder means."""
-        if isinstance(error, Exception) and (told := _as_refusal(error)) is not None:
-            raise told from error
+@contextmanager
+def _failures_told() -> Generator[None, None, None]:
+    """Turn what the decoder fails with into what clients are told."""
+    try:
+        yield
+    except Exception as error:
+        told = _as_refusal(error)
+        if told is None:
+            raise
+        raise told from error
 
 
 def _as_refusal(error: Exception) -> ApiError | None:

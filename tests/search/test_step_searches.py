@@ -143,6 +143,11 @@ VALUES: dict[Tokens, float] = {
 }  # fmt: skip
 
 
+def value_in_table(prefix: Tokens) -> float:
+    """Return the golden tree's value of a prefix, 0 where it has none."""
+    return VALUES.get(prefix[1:], 0.0)
+
+
 def test_mcts_by_uct_over_a_golden_tree() -> None:
     """Worked by hand with exploration 1.
 
@@ -152,11 +157,10 @@ def test_mcts_by_uct_over_a_golden_tree() -> None:
     sqrt(log(4)) = 1.577; then (1, 0): 0.9.
     """
     grown = tree()
-    value: Value = lambda prefix: VALUES.get(prefix[1:], 0.0)  # noqa: E731
     search = mcts(
         grown, branch=2, max_depth=3, iterations=5, params=PARAMS, formula="uct", exploration=1.0
     )
-    asked = step_through(search, value)
+    asked = step_through(search, value_in_table)
     assert asked == [((7,),), ((7, 0),), ((7, 1),), ((7, 0, 1),), ((7, 1, 0),)]
     found = {grown.completion(i): node.value for i, node in enumerate(grown.nodes)}
     assert found[()] == pytest.approx((0.5 + 0.6 + 0.4 + 0.3 + 0.9) / 5)
@@ -173,11 +177,10 @@ def test_mcts_by_puct_over_a_golden_tree() -> None:
     0.475 * sqrt(3) / 2 = 0.811; there (0, 1): 0.3 + 0.475 beats (0, 0): 0.2 + 0.525.
     """
     grown = tree()
-    value: Value = lambda prefix: VALUES.get(prefix[1:], 0.0)  # noqa: E731
     search = mcts(
         grown, branch=2, max_depth=3, iterations=4, params=PARAMS, formula="puct", exploration=1.0
     )
-    assert step_through(search, value) == [((7,),), ((7, 0),), ((7, 1),), ((7, 0, 1),)]
+    assert step_through(search, value_in_table) == [((7,),), ((7, 0),), ((7, 1),), ((7, 0, 1),)]
 
 
 @pytest.mark.parametrize("formula", ["uct", "puct"])
@@ -238,8 +241,9 @@ def test_mcts_by_rollouts_values_a_node_by_where_attempts_from_it_end() -> None:
         grown, branch=2, max_depth=2, iterations=1, params=PARAMS, rollouts=2, rollout_tokens=3
     )
     # Token 0 goes on to the third token and ends there; token 1 comes to no end.
-    ends: Callable[[Tokens], bool] = lambda p: p[-1] == 0 and len(p) >= 4  # noqa: E731
-    asked = step_through(search, lambda prefix: 0.8, ends=ends)
+    asked = step_through(
+        search, lambda prefix: 0.8, ends=lambda prefix: prefix[-1] == 0 and len(prefix) >= 4
+    )
     assert asked == [((7,),), ((7,),), ((7, 0), (7, 1))]
     found = {grown.completion(i): node for i, node in enumerate(grown.nodes)}
     assert found[(0, 0, 0)].terminal

@@ -136,14 +136,24 @@ def test_a_full_queue_is_waited_for(
     assert server.stop() == 0
 
 
+class MoodyServer(http.server.ThreadingHTTPServer):
+    """Has answers in store; notes when it was asked."""
+
+    def __init__(self, stored: list[tuple[int, dict[str, str], bytes]]) -> None:
+        super().__init__(("127.0.0.1", 0), Moody)
+        self.stored = stored
+        self.times: list[float] = []
+
+
 class Moody(http.server.BaseHTTPRequestHandler):
     """Answers what its server has in store: a status, headers and a body a request."""
 
     def do_POST(self) -> None:
         """Answer with the next of the stored answers; the last one stays."""
-        stored = self.server.stored  # type: ignore[attr-defined]
+        assert isinstance(self.server, MoodyServer)
+        stored = self.server.stored
         _ = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.times.append(time.monotonic())  # type: ignore[attr-defined]
+        self.server.times.append(time.monotonic())
         status, headers, body = stored.pop(0) if len(stored) > 1 else stored[0]
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -158,11 +168,10 @@ class Moody(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def moody(*stored: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, list[float]]]:
     """A real HTTP server in a bad mood; yields its address and when it was asked."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody) as server:
-        server.stored, server.times = list(stored), []  # type: ignore[attr-defined]
+    with MoodyServer(list(stored)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1#m", server.times  # type: ignore
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1#m", server.times
         server.shutdown()
         thread.join()
 

@@ -214,6 +214,41 @@ def test_cached_scores_equal_uncached_also_after_skipped_verification(
     assert 0 < skipped < places
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_gate_leaves_the_sure_places_to_the_policy(
+    layout: Layout,
+    policy_model: LanguageModel,
+    prompts: tuple[Tokens, ...],
+    small_tokenizer: Tokenizer,
+) -> None:
+    """By definition, place by place; a gate of 0 leaves all of them, one of 1 none."""
+    verifier, beta, request = (
+        spread_verifier(policy_model, layout),
+        0.6,
+        SampleRequest(prompts, 2, WARM, 3),
+    )
+    open_places = shut_places = 0
+    for gate in (0.0, 0.4, 1.0):
+        guide = VerifierGuide(verifier, 0.1, beta, gate)
+        rows = sampled(policy_model, small_tokenizer, guide, request)
+        for prompt, draws in zip(prompts, rows, strict=True):
+            prefix = list(prompt)
+            for token, logprob in zip(*draws[0], strict=True):
+                with torch.inference_mode():
+                    logits = policy_model(torch.tensor([prefix]))[0, -1]
+                    allowed = plausible(logits[None], 0.1)[0].nonzero()[:, 0].tolist()
+                    is_open = logits.softmax(-1).max().item() < gate or gate == 1
+                    scores = [score(verifier, prefix, v) if is_open else 0.0 for v in allowed]
+                z = logits[allowed] + beta * torch.tensor(scores)
+                assert logprob == pytest.approx(
+                    z.log_softmax(0)[allowed.index(token)].item(), abs=1e-5
+                )
+                open_places, shut_places = open_places + is_open, shut_places + (not is_open)
+                prefix.append(token)
+    assert open_places
+    assert shut_places
+
+
 def test_plausible_guide_is_a_verifier_with_beta_zero(
     policy_model: LanguageModel, prompts: tuple[Tokens, ...], small_tokenizer: Tokenizer
 ) -> None:
