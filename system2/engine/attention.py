@@ -85,6 +85,24 @@ def sight(mask: Bool[Tensor, "batch time key"], dtype: torch.dtype) -> Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
 
 
+def sight_until(
+    ends: Int[Tensor, "row entry"],
+    starts: Int[Tensor, "row"],
+    width: int,
+    window: int | None,
+    dtype: torch.dtype,
+) -> Float[Tensor, "row entry column"]:
+    """Return what tokens see of `width` columns that stand at columns `ends` (-1: there is none).
+
+    A row's text begins at column `starts`; `window` is the number of last columns that are seen.
+    """
+    columns = torch.arange(width, device=ends.device)
+    seen = (columns <= ends[..., None]) & (columns >= starts[:, None, None])
+    if window is not None:
+        seen &= columns > ends[..., None] - window
+    return sight(seen, dtype)
+
+
 def attend_keys(
     query: Float[Tensor, "batch time head dim"],
     key: Float[Tensor, "batch kv key dim"],

@@ -83,6 +83,30 @@ def _out_of_grid(parts: Partial, size: int, rows: Tensor, rank: Tensor) -> Parti
     return first, second, third
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where tokens stand and what they see, token by token: what needs no mask.
+
+    Token n stands at column `columns[n]` of row `rows[n]`, and sees itself, the columns
+    `firsts[n]` to `ends[n]` (exclusive), and the places of trunk `trunks[n]` (-1: none) from
+    `trunk_firsts[n]` on.
+    """
+
+    rows: Int[Tensor, "token"]
+    columns: Int[Tensor, "token"]
+    firsts: Int[Tensor, "token"]
+    ends: Int[Tensor, "token"]
+    trunks: Int[Tensor, "token"] | None = None
+    trunk_firsts: Int[Tensor, "token"] | None = None
+
+    def fields(self) -> list[Tensor]:
+        """Return what there is of them, in their order."""
+        own = [self.rows, self.columns, self.firsts, self.ends]
+        if self.trunks is None or self.trunk_firsts is None:
+            return own
+        return [*own, self.trunks, self.trunk_firsts]
+
+
 class Cache:
     """Keys and values of rows, and of the trunks that they go on from, for a list of layers.
 

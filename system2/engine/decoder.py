@@ -263,7 +263,7 @@ class Decoder:
 
     def _step(self) -> None:
         session = self.session
-        logits = self.model.logits(session.hidden).float()
+        logits = session.logits()
         if self.guide is not None:
             logits = self.guide.adjust(session, logits)
         chosen, logprobs = self._choose(logits)

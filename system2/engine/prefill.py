@@ -7,16 +7,17 @@ different prompts run through the layers without padding between them.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from system2.core import Tokens
-from system2.engine.attention import sight
-from system2.engine.cache import Grid
+from system2.engine.attention import Attend, sight_until
+from system2.engine.cache import Grid, Places
 from system2.engine.model import LanguageModel
 from system2.engine.prefixes import End, PrefixTree
-from system2.engine.step import Reader, Step, forward, layers_of, new_cache
+from system2.engine.step import Reader, Stack, Step, forward
 
 
 class Prefill:
@@ -34,8 +35,8 @@ class Prefill:
         tree: PrefixTree | None = None,
     ) -> None:
         self.model, self.reader, self.prompts, self.tree = model, reader, prompts, tree
-        self._weights = layers_of(model, reader)
-        self.cache = new_cache(self._weights)
+        self.stack = Stack(model, reader)
+        self.cache = self.stack.cache
         self.width = max(map(len, prompts))
         self.cache.reserve(len(prompts), self.width)
         self.cache.num_rows = len(prompts)
@@ -99,13 +100,7 @@ class Prefill:
             for row, start, count in zip(rows, known, counts, strict=True)
             for token in self.prompts[row][start : start + count]
         ]
-        grid, positions = self._grid(rows, known, counts)
-        step = Step(
-            positions,
-            self.model.turns(positions),
-            self._weights,
-            self.cache.grid_attends(grid),
-        )
+        step = self._step(rows, known, counts)
         tokens = torch.tensor(flat, device=self.device)
         hidden, _, own = forward(self.model, self.reader, tokens, step)
         self.num_computed += len(flat)
@@ -120,30 +115,33 @@ class Prefill:
                 self._finish(row, state)
                 self._keep(row, state)
 
-    def _grid(
-        self, rows: Sequence[int], known: Sequence[int], counts: Sequence[int]
-    ) -> tuple[Grid, Tensor]:
-        """Return how a chunk's tokens stand, and their positions."""
-        device, size = self.device, max(counts)
-        lengths = torch.tensor([len(self.prompts[row]) for row in rows], device=device)
-        starts = self.width - lengths
-        begin = torch.tensor(known, device=device)
-        number = torch.tensor(counts, device=device)
+    def _step(self, rows: Sequence[int], known: Sequence[int], counts: Sequence[int]) -> Step:
+        """Return where a chunk's tokens stand."""
+        device, window = self.device, self.model.config.sliding_window
+        of, number = torch.tensor(rows, device=device), torch.tensor(counts, device=device)
+        starts = torch.tensor([self.width - len(self.prompts[row]) for row in rows], device=device)
         row = torch.repeat_interleave(torch.arange(len(rows), device=device), number)
         rank = torch.arange(row.shape[0], device=device) - (number.cumsum(0) - number)[row]
+        begin = torch.tensor(known, device=device)
         positions = begin[row] + rank
-        places = torch.arange(size, device=device)
-        columns = torch.where(
-            places < number[:, None], (starts + begin)[:, None] + places, -1
-        )  # of each grid place; -1 where there is no token
-        keys = torch.arange(self.width, device=device)
-        seen = (keys <= columns[..., None]) & (keys >= starts[:, None, None])
-        width = self.model.config.sliding_window
-        if width is not None:
-            seen &= keys > columns[..., None] - width
-        mask = sight(seen, self.cache.own[0].dtype)
-        of = torch.tensor(rows, device=device)
-        return Grid(of, row, starts[row] + positions, rank, size, mask), positions
+        columns, firsts = starts[row] + positions, starts[row]
+        if window is not None:
+            firsts = torch.maximum(firsts, columns - window + 1)
+
+        def attends() -> list[Attend]:
+            places = torch.arange(max(counts), device=device)
+            ends = torch.where(places < number[:, None], (starts + begin)[:, None] + places, -1)
+            seen = sight_until(ends, starts, self.width, window, self.cache.own[0].dtype)
+            grid = Grid(of, row, columns, rank, max(counts), seen)
+            return self.cache.grid_attends(grid)
+
+        return Step(
+            positions,
+            self.model.turns(positions),
+            self.stack,
+            lambda: Places(of[row], columns, firsts, columns),
+            cache(attends),
+        )
 
     def _keep(self, row: int, end: End) -> None:
         if self.tree is not None:

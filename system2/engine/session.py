@@ -6,6 +6,7 @@ at once, and the accepted one's keys and values stay.
 """
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Protocol
 
 import torch
@@ -13,12 +14,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from system2.core import Tokens
-from system2.engine.attention import side_by_side, sight
-from system2.engine.cache import Grid, TrunkView
+from system2.engine.attention import Attend, side_by_side, sight, sight_until
+from system2.engine.cache import Grid, Places, TrunkView
 from system2.engine.model import LanguageModel
+from system2.engine.native import linear
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import Slabs
-from system2.engine.step import Reader, Step, forward, layers_of, new_cache, rotary_table
+from system2.engine.step import Reader, Stack, Step, forward, rotary_table
 
 DROP_AT = 8
 """Trunks without rows are dropped when they are an eighth of all."""
@@ -57,8 +59,8 @@ class Session:
     def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
         self.model, self.guide = model, guide
         self.num_policy_layers = model.config.num_layers
-        self._weights = layers_of(model, guide)
-        self.cache = new_cache(self._weights)
+        self.stack = Stack(model, guide)
+        self.cache = self.stack.cache
         self.device = self.cache.own[0].device
         self.clock = 0
         nothing = torch.zeros(0, dtype=torch.long, device=self.device)
@@ -235,12 +237,41 @@ class Session:
         self.unread = torch.where(is_due, 0, self.unread)
         return self.own
 
+    def logits(self) -> Float[Tensor, "row vocab"]:
+        """Return the policy's scores of every row's next token."""
+        return linear(self.hidden, self.model.lm_head.weight).float()
+
     def _last_column(self) -> tuple[Tensor, Tensor, Step]:
         """Return row and column of every row's last token, and where those stand."""
-        column, positions = self.clock - 1, self.positions - 1
-        attends = self.cache.row_attends(column, *self._sights(column))
-        step = Step(positions, self.turns(positions), self._weights, attends)
-        return self.all_rows, torch.full_like(self.all_rows, column), step
+        columns = torch.full_like(self.all_rows, self.clock - 1)
+        return self.all_rows, columns, self._column_step(self.clock - 1)
+
+    def _column_step(self, column: int) -> Step:
+        """Return where one token of every row stands that is at a column."""
+        positions = self.positions - (self.clock - column)
+        columns = torch.full_like(self.all_rows, column)
+        return Step(
+            positions,
+            self.turns(positions),
+            self.stack,
+            partial(self._places, self.all_rows, positions, columns, columns),
+            cache(lambda: self.cache.row_attends(column, *self._sights(column))),
+        )
+
+    def _places(self, rows: Tensor, positions: Tensor, columns: Tensor, ends: Tensor) -> Places:
+        """Return where tokens stand that see their row up to `ends` (exclusive), and themselves."""
+        firsts, window = self.starts[rows], self.model.config.sliding_window
+        if window is not None:
+            firsts = torch.maximum(firsts, ends - window + 1)
+        if not self.trunk_lengths.shape[0]:
+            return Places(rows, columns, firsts, ends)
+        trunks = self.trunk_of[rows]
+        unused = self.cache.trunks[0].shape[4] - self.trunk_lengths[trunks]
+        seen = unused
+        if window is not None:
+            seen = unused + (positions - window + 1).clamp(min=0)
+        seen = seen.clamp(max=self.cache.trunks[0].shape[4])
+        return Places(rows, columns, firsts, ends, trunks, seen)
 
     def _unread_columns(self, is_due: Bool[Tensor, "row"]) -> tuple[Tensor, Tensor, Step]:
         """Return row and column of all that rows have not read, and where it stands."""
@@ -249,20 +280,24 @@ class Session:
         row = torch.repeat_interleave(torch.arange(of.shape[0], device=self.device), counts)
         rank = torch.arange(row.shape[0], device=self.device) - (counts.cumsum(0) - counts)[row]
         rows, back = of[row], counts[row] - rank
-        ranks = torch.arange(size, device=self.device)
-        ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
         columns, positions = self.clock - back, self.positions[rows] - back
-        grid = Grid(of, row, columns, rank, size, self._seen_until(ends, self.starts[of]))
-        view = self._trunk_view(self.trunk_of[rows], positions)
-        attends = self.cache.grid_attends(grid, view)
-        return rows, columns, Step(positions, self.turns(positions), self._weights, attends)
+
+        def attends() -> list[Attend]:
+            ranks = torch.arange(size, device=self.device)
+            ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
+            seen = self._seen_until(ends, self.starts[of])
+            view = self._trunk_view(self.trunk_of[rows], positions)
+            return self.cache.grid_attends(Grid(of, row, columns, rank, size, seen), view)
+
+        places = partial(self._places, rows, positions, columns, columns)
+        step = Step(positions, self.turns(positions), self.stack, places, cache(attends))
+        return rows, columns, step
 
     def next_step(self) -> Step:
         """Return where one more token of every row stands."""
         self.cache.reserve(self.num_rows, self.clock + 1)
         self._ahead = 1
-        attends = self.cache.row_attends(self.clock, *self._sights(self.clock))
-        return Step(self.positions, self.turns(self.positions), self._weights, attends)
+        return self._column_step(self.clock)
 
     def _sights(self, column: int) -> tuple[Tensor | None, TrunkView | None]:
         """Return what a token of each row sees at a column, of its row and of its trunk."""
@@ -290,12 +325,9 @@ class Session:
         self, ends: Int[Tensor, "row entry"], starts: Int[Tensor, "row"]
     ) -> Float[Tensor, "row entry column"]:
         """Return what tokens see that stand at columns `ends` (-1: there is none)."""
-        columns = torch.arange(max(self.clock, int(ends.max()) + 1), device=self.device)
-        seen = (columns <= ends[..., None]) & (columns >= starts[:, None, None])
-        width = self.model.config.sliding_window
-        if width is not None:
-            seen &= columns > ends[..., None] - width
-        return sight(seen, self.hidden.dtype)
+        width = max(self.clock, int(ends.max()) + 1)
+        window = self.model.config.sliding_window
+        return sight_until(ends, starts, width, window, self.hidden.dtype)
 
     def candidate_step(
         self,
@@ -312,24 +344,36 @@ class Session:
         """
         self.cache.reserve(self.num_rows, self.clock + size)
         self._ahead = size
-        others = slice(num_first, None)
-        of = (torch.bincount(rows[others], minlength=self.num_rows) > 0).nonzero()[:, 0]
-        row = torch.searchsorted(of, rows[others])
+        positions, columns = self.positions[rows], self.clock + ranks
+        ends = torch.full_like(rows, self.clock)
+
+        def attends() -> list[Attend]:
+            others = slice(num_first, None)
+            found = self._rivals_attend(rows[others], ranks[others], size, positions[others])
+            if not num_first:
+                return found
+            firsts = self.cache.row_attends(self.clock, *self._sights(self.clock))
+            return [side_by_side(num_first, *pair) for pair in zip(firsts, found, strict=True)]
+
+        places = partial(self._places, rows, positions, columns, ends)
+        return Step(positions, self.turns(positions), self.stack, places, cache(attends))
+
+    def _rivals_attend(
+        self, rows: Tensor, ranks: Tensor, size: int, positions: Tensor
+    ) -> list[Attend]:
+        """Return what each layer attends with where rows have several candidates for a place."""
+        of = (torch.bincount(rows, minlength=self.num_rows) > 0).nonzero()[:, 0]
+        row = torch.searchsorted(of, rows)
         columns = torch.arange(self.clock + size, device=self.device)
         first = self.starts[of]
         if self.model.config.sliding_window is not None:
             first = first.clamp(min=self.clock - self.model.config.sliding_window + 1)
         past = (columns < self.clock) & (columns >= first[:, None, None])
         itself = columns == self.clock + torch.arange(size, device=self.device)[:, None]
-        seen = sight(past | itself, self.hidden.dtype)
-        grid = Grid(of, row, self.clock + ranks[others], ranks[others], size, seen)
-        positions = self.positions[rows]
-        view = self._trunk_view(self.trunk_of[rows[others]], positions[others])
-        attends = self.cache.grid_attends(grid, view)
-        if num_first:
-            firsts = self.cache.row_attends(self.clock, *self._sights(self.clock))
-            attends = [side_by_side(num_first, *pair) for pair in zip(firsts, attends, strict=True)]
-        return Step(positions, self.turns(positions), self._weights, attends)
+        grid = Grid(
+            of, row, self.clock + ranks, ranks, size, sight(past | itself, self.hidden.dtype)
+        )
+        return self.cache.grid_attends(grid, self._trunk_view(self.trunk_of[rows], positions))
 
     def _trunk_view(
         self, trunk_of: Int[Tensor, "token"], positions: Int[Tensor, "token"]

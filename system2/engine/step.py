@@ -4,8 +4,8 @@ Place in the flow: `prefill` and `session` say where tokens stand and what they 
 `forward` runs them. A `Reader` is a guide's own layers (a token verifier's, an amateur's).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 import torch
@@ -14,32 +14,54 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from system2.engine.attention import Attend
-from system2.engine.cache import Cache
-from system2.engine.model import LanguageModel, Layer, LayerWeights, rms_norm, run_layer
+from system2.engine.cache import Cache, Places
+from system2.engine.model import LanguageModel, Layer, run_layer
+from system2.engine.native import native_layers, normed
+
+
+class Stack:
+    """The layers of a policy, and then of its reader, over the cache that they write.
+
+    One call runs them where `native` does; else torch, kernel by kernel.
+    """
+
+    def __init__(self, model: LanguageModel, reader: "Reader | None") -> None:
+        layers = [*model.model.layers, *(reader.layers() if reader is not None else ())]
+        self.weights = [cast(Layer, layer).weights() for layer in layers]
+        shapes = [(w.kv_heads, w.head_dim) for w in self.weights]
+        first = self.weights[0].qkv
+        self.cache = Cache(shapes, dtype=first.dtype, device=first.device)
+        self.native = native_layers(self.weights, self.cache)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the tokens of one forward stand, for each of a number of layers.
+    """Where the tokens of one forward stand, for some of the `layers` of a stack.
 
-    `turns` are the policy's rotary turns of the tokens' positions, `attends[i]` is what layer
-    i of those whose `weights` are named attends with.
+    `turns` are the policy's rotary turns of the tokens' positions. `places` and `attends` say
+    the same in two ways, and only one of them is asked: where each token stands and what it
+    sees, or what each layer of the stack attends with.
     """
 
     positions: Int[Tensor, "token"]
     turns: tuple[Tensor, Tensor]
-    weights: Sequence[LayerWeights]
-    attends: Sequence[Attend]
+    stack: Stack
+    places: Callable[[], Places]
+    attends: Callable[[], Sequence[Attend]]
+    layers: slice = field(default_factory=lambda: slice(None))
 
     def of(self, layers: slice) -> "Step":
-        """Return the step of some of the layers."""
-        return Step(self.positions, self.turns, self.weights[layers], self.attends[layers])
+        """Return the step of some of the stack's layers."""
+        return replace(self, layers=layers)
 
     def run(
         self, x: Float[Tensor, "token size"], turns: tuple[Tensor, Tensor] | None = None
     ) -> Float[Tensor, "token size"]:
         """Run the layers over hidden states; `turns` other than the policy's for another model."""
-        for weights, attend in zip(self.weights, self.attends, strict=True):
+        if self.stack.native is not None:
+            return self.stack.native.run(self.layers, x, turns or self.turns, self.places())
+        layers = zip(self.stack.weights, self.attends(), strict=True)
+        for weights, attend in list(layers)[self.layers]:
             x = run_layer(weights, x, turns or self.turns, attend)
         return x
 
@@ -70,18 +92,6 @@ class Reader(Protocol):
         ...
 
 
-def layers_of(model: LanguageModel, reader: Reader | None) -> list[LayerWeights]:
-    """Return the weights of a policy's layers, and then of its reader's, as they are now."""
-    layers = [*model.model.layers, *(reader.layers() if reader is not None else ())]
-    return [cast(Layer, layer).weights() for layer in layers]
-
-
-def new_cache(weights: Sequence[LayerWeights]) -> Cache:
-    """Return an empty cache for some layers."""
-    shapes = [(layer.kv_heads, layer.head_dim) for layer in weights]
-    return Cache(shapes, dtype=weights[0].qkv.dtype, device=weights[0].qkv.device)
-
-
 def forward(
     model: LanguageModel,
     reader: Reader | None,
@@ -101,7 +111,7 @@ def forward(
     own = None
     if reader is not None and is_read:
         own = reader.read(tokens, tapped, step.of(slice(top, None)))
-    return rms_norm(x, trunk.norm.weight, trunk.norm.eps), tapped, own
+    return normed(x, trunk.norm.weight, trunk.norm.eps), tapped, own
 
 
 def rotary_table(model: LanguageModel, limit: int) -> tuple[Tensor, Tensor]:

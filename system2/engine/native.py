@@ -1,0 +1,226 @@
+"""A small model's layers on a CPU, run by one call: `layers.c`, where it was built and fits.
+
+Place in the flow: `step` hands over the weights of a policy's layers and its reader's, the cache
+they write, and where tokens stand; elsewhere (a GPU, another dtype, a large model, no compiler
+when it was installed) the same arithmetic runs in torch. Why: a step of a small model is a
+hundred kernels of a few microseconds, and calling them takes longer than they do.
+"""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.weak import WeakIdKeyDictionary
+
+from system2.engine.cache import Cache, Places
+from system2.engine.model import LayerWeights, rms_norm
+
+PANEL = 16
+"""Outputs that lie side by side in packed weights."""
+WIDE = 8
+"""Sizes have to be multiples of this."""
+MOST_BYTES = 64 << 20
+"""Weights of more are not packed: the copy would cost memory, and torch is as fast there."""
+SWITCH = "SYSTEM2_NATIVE"
+"""The environment's variable that turns this off (0)."""
+
+_POINTER = ctypes.c_void_p
+_PARTS = (
+    *("attention_norm", "qkv", "qkv_bias", "query_norm", "key_norm", "out", "out_bias"),
+    *("mlp_norm", "gate_up", "gate_up_bias", "down", "down_bias"),
+)
+_PACKED = ("qkv", "out", "gate_up", "down")
+
+
+class _Layer(ctypes.Structure):
+    """`Layer` of layers.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("heads", "kv_heads", "head_dim", "inner")),
+        ("has_rope", ctypes.c_int32),
+        ("eps", ctypes.c_float),
+        *((name, _POINTER) for name in _PARTS),
+        *((name, _POINTER) for name in ("keys", "values")),
+        *((name, ctypes.c_int64) for name in ("row_stride", "head_stride")),
+        *((name, _POINTER) for name in ("trunk_keys", "trunk_values")),
+        *((name, ctypes.c_int64) for name in ("trunk_stride", "trunk_head_stride")),
+    )
+
+
+class _Places(ctypes.Structure):
+    """`Places` of layers.c."""
+
+    _fields_ = (
+        *((n, _POINTER) for n in ("rows", "columns", "firsts", "ends", "trunks", "trunk_firsts")),
+        ("places", ctypes.c_int64),
+    )
+
+
+_INT, _LONG = ctypes.c_int32, ctypes.c_int64
+_FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
+    "needs_avx2": ([], ctypes.c_int),
+    "scratch_floats": ([_POINTER, _INT, _LONG], _LONG),
+    "run_layers": ([_POINTER, _INT, _LONG, _INT, *[_POINTER] * 5], None),
+    "normed": ([_POINTER, _LONG, _INT, _POINTER, ctypes.c_float, _POINTER], None),
+    "linear": ([_POINTER, _INT, _INT, _POINTER, _INT, _POINTER], None),
+    "choose": ([_POINTER, _LONG, _LONG, *[_POINTER] * 2, _LONG, *[_POINTER] * 4], None),
+}
+
+
+@lru_cache(maxsize=1)
+def library() -> Any:
+    """Return layers.c as it was built beside this module; None where it was not, or is off."""
+    if os.environ.get(SWITCH) == "0":
+        return None
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_layers{suffix}")
+        try:
+            found = ctypes.CDLL(str(path))
+            for name, (arguments, answer) in _FUNCTIONS.items():
+                getattr(found, name).argtypes, getattr(found, name).restype = arguments, answer
+        except (OSError, AttributeError):  # not built, or of an older layers.c
+            continue
+        has_avx2 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+        return found if has_avx2 or not found.needs_avx2() else None
+    return None
+
+
+_packed = WeakIdKeyDictionary()
+"""Weights to ((address, version), packed)."""
+
+
+def packed(weight: Float[Tensor, "output input"]) -> Tensor:
+    """Return a matrix as layers.c reads it; packed again only when it has changed."""
+    version = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+    known = cast("tuple[object, Tensor] | None", _packed.get(weight))
+    if known is not None and known[0] == version:
+        return known[1]
+    outputs, inputs = weight.shape
+    panels = -(-outputs // PANEL)
+    with torch.inference_mode(False), torch.no_grad():
+        full = functional.pad(weight.detach(), (0, 0, 0, panels * PANEL - outputs))
+        found = full.view(panels, PANEL, inputs).transpose(1, 2).contiguous()
+    _packed[weight] = version, found
+    return found
+
+
+class NativeLayers:
+    """Packed layers over a cache; `run` some of them. Made by `native_layers`."""
+
+    def __init__(self, weights: Sequence[LayerWeights], cache: Cache) -> None:
+        self.size, self.cache = weights[0].qkv.shape[1], cache
+        self._library = library()
+        self._layers = (_Layer * len(weights))()
+        self._kept: list[Tensor] = []  # what the addresses below are of
+        for layer, w in zip(self._layers, weights, strict=True):
+            layer.heads, layer.kv_heads, layer.head_dim = w.heads, w.kv_heads, w.head_dim
+            layer.inner, layer.has_rope, layer.eps = w.down.shape[1], w.has_rope, w.eps
+            for name in _PARTS:
+                part = cast("Tensor | None", getattr(w, name))
+                if part is not None:
+                    part = packed(part) if name in _PACKED else part.detach().contiguous()
+                    self._kept.append(part)
+                    setattr(layer, name, part.data_ptr())
+        self._bound: list[int] = []
+        self._scratch = torch.empty(0)
+
+    def run(
+        self,
+        layers: slice,
+        x: Float[Tensor, "token size"],
+        turns: tuple[Float[Tensor, "token 1 dim"], Float[Tensor, "token 1 dim"]],
+        places: Places,
+    ) -> Float[Tensor, "token size"]:
+        """Return what some of the layers make of hidden states."""
+        self._bind()
+        first, last, _ = layers.indices(len(self._layers))
+        x = x.detach().clone()
+        at = _Places(*(field.data_ptr() for field in places.fields()))
+        at.places = self.cache.trunks[0].shape[4]
+        self._library.run_layers(
+            ctypes.byref(self._layers, first * ctypes.sizeof(_Layer)),
+            last - first,
+            x.shape[0],
+            self.size,
+            *(y.data_ptr() for y in (x, *turns)),
+            ctypes.byref(at),
+            self._scratch.data_ptr(),
+        )
+        return x
+
+    def _bind(self) -> None:
+        """Have the layers point at the cache's slabs, where those have moved."""
+        slabs = list(zip(self.cache.own, self.cache.trunks, strict=True))
+        bound = [x.data_ptr() for pair in slabs for x in pair]
+        if bound == self._bound:
+            return
+        self._bound = bound
+        places = [
+            (slab[i], trunk[i] if trunk.shape[0] else slab[i])
+            for slab, trunk in slabs
+            for i in range(slab.shape[0])
+        ]
+        columns = self.cache.num_columns + self.cache.trunks[0].shape[4]
+        floats = 0
+        for layer, (own, trunk) in zip(self._layers, places, strict=True):
+            layer.keys, layer.values = own[0].data_ptr(), own[1].data_ptr()
+            layer.row_stride, layer.head_stride = own.stride()[1:3]
+            layer.trunk_keys, layer.trunk_values = trunk[0].data_ptr(), trunk[1].data_ptr()
+            layer.trunk_stride, layer.trunk_head_stride = trunk.stride()[1:3]
+            needed = self._library.scratch_floats(ctypes.byref(layer), self.size, columns)
+            floats = max(floats, needed)
+        self._scratch = torch.empty(floats)
+
+
+def native_layers(weights: Sequence[LayerWeights], cache: Cache) -> NativeLayers | None:
+    """Return layers that run by one call; None where torch has to run them."""
+    sizes = {n for w in weights for n in (w.qkv.shape[1], w.down.shape[1], w.head_dim)}
+    each = [m for w in weights for m in (w.qkv, w.out, w.gate_up, w.down)]
+    is_fit = (
+        library() is not None
+        and all(m.dtype == torch.float32 and m.device.type == "cpu" for m in each)
+        and all(size % WIDE == 0 for size in sizes)
+        and len({w.qkv.shape[1] for w in weights}) == 1
+        and sum(m.nbytes for m in each) <= MOST_BYTES
+    )
+    return NativeLayers(weights, cache) if is_fit else None
+
+
+def _is_fit(x: Tensor, weight: Tensor) -> bool:
+    return (
+        weight.dtype == x.dtype == torch.float32
+        and weight.device.type == "cpu"
+        and x.ndim == 2
+        and not x.requires_grad
+        and x.is_contiguous()
+        and weight.shape[-1] % WIDE == 0
+        and weight.nbytes <= MOST_BYTES
+        and library() is not None
+    )
+
+
+def linear(x: Float[Tensor, "token input"], weight: Tensor) -> Float[Tensor, "token output"]:
+    """Return `functional.linear(x, weight)`, no gradients kept."""
+    if not _is_fit(x, weight):
+        return functional.linear(x, weight)
+    y = x.new_empty(x.shape[0], weight.shape[0])
+    at = (x.data_ptr(), *x.shape, packed(weight).data_ptr(), weight.shape[0], y.data_ptr())
+    library().linear(*at)
+    return y
+
+
+def normed(x: Float[Tensor, "token size"], weight: Tensor, eps: float) -> Tensor:
+    """Return `rms_norm(x, weight, eps)`, no gradients kept."""
+    if not _is_fit(x, weight):
+        return rms_norm(x, weight, eps)
+    y = torch.empty_like(x)
+    library().normed(x.data_ptr(), *x.shape, weight.data_ptr(), eps, y.data_ptr())
+    return y
