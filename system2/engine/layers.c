@@ -329,7 +329,7 @@ void linear(const float *x, int32_t rows, int32_t inputs, const float *w, int32_
 /* Draw from rows of logits, or take the most probable where a row's temperature is 0 (its lowest id
    among equals, its log-probability at temperature 1). Draw d of row n is the token where the
    cumulative distribution passes uniforms[n][d]; what is e^-80 times as probable as the best is
-   never drawn. `scratch` has room for vocab + 2 * SPAN floats and as many doubles. */
+   never drawn. `scratch` has room for vocab + SPAN floats, `sums` for a double a span. */
 #define SPAN 64
 void choose(const float *logits, int64_t rows, int64_t vocab, const float *temperatures,
             const double *uniforms, int64_t draws, int64_t *tokens, float *logprobs, float *scratch,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.weak import WeakIdKeyDictionary
@@ -224,3 +224,21 @@ def normed(x: Float[Tensor, "token size"], weight: Tensor, eps: float) -> Tensor
     y = torch.empty_like(x)
     library().normed(x.data_ptr(), *x.shape, weight.data_ptr(), eps, y.data_ptr())
     return y
+
+
+def drawn(
+    logits: Float[Tensor, "row vocab"],
+    temperature: Float[Tensor, "row"],
+    uniform: Float[Tensor, "row draw"],
+) -> tuple[Int[Tensor, "row draw"], Float[Tensor, "row draw"]] | None:
+    """Return what `sampling.choose` does; None where torch has to."""
+    if logits.dtype != torch.float32 or logits.device.type != "cpu" or library() is None:
+        return None
+    rows, vocab = logits.shape
+    draws = uniform.shape[1]
+    tokens, logprobs = torch.empty(rows, draws, dtype=torch.long), torch.empty(rows, draws)
+    scratch = torch.empty(vocab + 128), torch.empty(vocab // 64 + 1, dtype=torch.float64)
+    inputs = logits.contiguous(), temperature.contiguous(), uniform.double().contiguous()
+    at = [x.data_ptr() for x in (*inputs, tokens, logprobs, *scratch)]
+    library().choose(at[0], rows, vocab, at[1], at[2], draws, *at[3:])
+    return tokens, logprobs

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from system2.core import derive_seed
+from system2.engine import native
 
 
 def uniforms(seed: int, prefix: int, draw: int, count: int) -> list[float]:
@@ -71,6 +72,8 @@ def choose(
     log-probability at temperature 1. Otherwise the token is where the cumulative
     distribution passes the draw's uniform number.
     """
+    if (found := native.drawn(logits, temperature, uniform)) is not None:
+        return found
     is_greedy = temperature == 0
     below = logits.float() - logits.amax(dim=-1, keepdim=True)  # first: a tiny T overflows nothing
     warm = below / torch.where(is_greedy, 1.0, temperature)[:, None]
