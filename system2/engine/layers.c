@@ -18,6 +18,7 @@
 
 typedef float vec __attribute__((vector_size(4 * WIDE), aligned(4)));
 typedef int32_t ints __attribute__((vector_size(4 * WIDE), aligned(4)));
+typedef int64_t longs __attribute__((vector_size(4 * WIDE), aligned(4)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -326,6 +327,61 @@ void linear(const float *x, int32_t rows, int32_t inputs, const float *w, int32_
     product(x, rows, inputs, w, outputs, y, outputs, 0, 0);
 }
 
+/* The largest of some numbers; no number where one is none. */
+static float largest(const float *z, int64_t count) {
+    int64_t whole = count - count % WIDE;
+    vec tops = all(-INFINITY);
+    ints are_numbers = tops == tops;
+    for (int64_t v = 0; v < whole; v += WIDE) {
+        are_numbers &= load(z + v) == load(z + v);
+        tops = larger(load(z + v), tops);
+    }
+    float top = -INFINITY;
+    for (int i = 0; i < WIDE; i++) {
+        if (!are_numbers[i]) return NAN;
+        top = tops[i] > top ? tops[i] : top;
+    }
+    for (int64_t v = whole; v < count; v++) {
+        if (z[v] != z[v]) return NAN;
+        top = z[v] > top ? z[v] : top;
+    }
+    return top;
+}
+
+/* Keep each row's plausible tokens, those of logits >= its largest + `least`, and set the others to
+   -inf: `kept` [rows vocab]. The first `room` are listed as (row, token, number within the row):
+   each row's first, then all others, row by row; `counts` says how many a row has (where a logit is
+   no number, none, though token 0 is listed). Returns how many there are to list. */
+int64_t cut(const float *logits, int64_t rows, int64_t vocab, float least, float *kept,
+            int64_t room, int64_t *of, int64_t *tokens, int64_t *ranks, int64_t *counts) {
+    int64_t listed = rows;
+    for (int64_t n = 0; n < rows; n++) {
+        const float *z = logits + n * vocab;
+        float *to = kept + n * vocab, limit = largest(z, vocab) + least;
+        int64_t count = 0;
+        of[n] = n, tokens[n] = ranks[n] = 0;
+        for (int64_t v = 0; v < vocab; v += WIDE) {
+            if (v + WIDE <= vocab) {
+                longs is_kept = (longs)(load(z + v) >= all(limit));
+                if (!(is_kept[0] | is_kept[1] | is_kept[2] | is_kept[3])) {
+                    store(to + v, all(-INFINITY));
+                    continue;
+                }
+            }
+            for (int64_t u = v; u < v + WIDE && u < vocab; u++) {
+                int is_kept = z[u] >= limit;
+                to[u] = is_kept ? z[u] : -INFINITY;
+                if (!is_kept) continue;
+                int64_t at = count ? listed++ : n;
+                if (at < room) of[at] = n, tokens[at] = u, ranks[at] = count;
+                count++;
+            }
+        }
+        counts[n] = count;
+    }
+    return listed;
+}
+
 /* Draw from rows of logits, or take the most probable where a row's temperature is 0 (its lowest id
    among equals, its log-probability at temperature 1). Draw d of row n is the token where the
    cumulative distribution passes uniforms[n][d]; what is e^-80 times as probable as the best is
@@ -337,12 +393,9 @@ void choose(const float *logits, int64_t rows, int64_t vocab, const float *tempe
     int64_t spans = (vocab + SPAN - 1) / SPAN;
     for (int64_t n = 0; n < rows; n++) {
         const float *z = logits + n * vocab;
+        float top = largest(z, vocab), warmth = temperatures[n] > 0.0f ? temperatures[n] : 1.0f;
         memcpy(scratch, z, sizeof(float) * (size_t)vocab);
         for (int64_t v = vocab; v < spans * SPAN; v++) scratch[v] = -INFINITY;
-        vec tops = all(-INFINITY);
-        for (int64_t v = 0; v < spans * SPAN; v += WIDE) tops = larger(load(scratch + v), tops);
-        float top = tops[0], warmth = temperatures[n] > 0.0f ? temperatures[n] : 1.0f;
-        for (int i = 1; i < WIDE; i++) top = tops[i] > top ? tops[i] : top;
         double whole = 0.0;
         for (int64_t s = 0; s < spans; s++) {
             vec sum = all(0.0f);
@@ -356,11 +409,11 @@ void choose(const float *logits, int64_t rows, int64_t vocab, const float *tempe
             whole += (double)total(sum);
             sums[s] = whole;
         }
-        int64_t best = 0;
-        while (best < vocab - 1 && !(z[best] == top)) best++;
         for (int64_t d = 0; d < draws; d++) {
-            int64_t chosen = best;
-            if (temperatures[n] > 0.0f) {
+            int64_t chosen = 0;
+            if (!(temperatures[n] > 0.0f)) {
+                while (chosen < vocab - 1 && !(z[chosen] == top)) chosen++;
+            } else {
                 double target = uniforms[n * draws + d] * whole;
                 int64_t s = 0;
                 while (s < spans - 1 && !(sums[s] > target)) s++;

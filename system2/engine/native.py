@@ -71,6 +71,7 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "run_layers": ([_POINTER, _INT, _LONG, _INT, *[_POINTER] * 5], None),
     "normed": ([_POINTER, _LONG, _INT, _POINTER, ctypes.c_float, _POINTER], None),
     "linear": ([_POINTER, _INT, _INT, _POINTER, _INT, _POINTER], None),
+    "cut": ([_POINTER, _LONG, _LONG, ctypes.c_float, _POINTER, _LONG, *[_POINTER] * 4], _LONG),
     "choose": ([_POINTER, _LONG, _LONG, *[_POINTER] * 2, _LONG, *[_POINTER] * 4], None),
 }
 
@@ -226,13 +227,40 @@ def normed(x: Float[Tensor, "token size"], weight: Tensor, eps: float) -> Tensor
     return y
 
 
+LISTED = 32
+"""Plausible tokens a row that there is room for at first."""
+
+
+def kept(
+    logits: Float[Tensor, "row vocab"], least: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
+    """Return the fields of `sampling.Plausible`; None where torch has to make them."""
+    if not _is_vocabulary(logits):
+        return None
+    logits, (rows, vocab) = logits.contiguous(), logits.shape
+    found, counts = torch.empty_like(logits), torch.empty(rows, dtype=torch.long)
+    room, listed = 0, LISTED * rows
+    while room < listed:  # more were found than there was room for
+        room = listed
+        lists = torch.empty(3, room, dtype=torch.long)
+        at = [x.data_ptr() for x in (*lists.unbind(), counts)]
+        listed = library().cut(logits.data_ptr(), rows, vocab, least, found.data_ptr(), room, *at)
+    of, ids, ranks = lists[:, :listed].unbind()
+    return found, of, ids, ranks, counts
+
+
+def _is_vocabulary(logits: Tensor) -> bool:
+    is_here = logits.dtype == torch.float32 and logits.device.type == "cpu"
+    return is_here and not logits.requires_grad and library() is not None
+
+
 def drawn(
     logits: Float[Tensor, "row vocab"],
     temperature: Float[Tensor, "row"],
     uniform: Float[Tensor, "row draw"],
 ) -> tuple[Int[Tensor, "row draw"], Float[Tensor, "row draw"]] | None:
     """Return what `sampling.choose` does; None where torch has to."""
-    if logits.dtype != torch.float32 or logits.device.type != "cpu" or library() is None:
+    if not _is_vocabulary(logits):
         return None
     rows, vocab = logits.shape
     draws = uniform.shape[1]

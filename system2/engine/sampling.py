@@ -4,6 +4,9 @@ Every draw brings its own uniform number, from a stream seeded by its request, p
 draw alone, so what else is in the batch changes nothing.
 """
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,6 +41,40 @@ def plausible(logits: Float[Tensor, "batch vocab"], alpha: float) -> Bool[Tensor
     if alpha == 0:
         return torch.ones_like(logits, dtype=torch.bool)
     return logits >= top + float(np.log(alpha))
+
+
+@dataclass(frozen=True, slots=True)
+class Plausible:
+    """The plausible tokens of rows: the n-th is `ids[n]` of row `rows[n]`.
+
+    `ranks[n]` counts within the row; those of rank 0 come first, in the order of their rows.
+    `counts` says how many a row has, `kept` holds their logits, -inf elsewhere.
+    """
+
+    kept: Float[Tensor, "row vocab"]
+    rows: Int[Tensor, "plausible"]
+    ids: Int[Tensor, "plausible"]
+    ranks: Int[Tensor, "plausible"]
+    counts: Int[Tensor, "row"]
+
+
+def cut(logits: Float[Tensor, "row vocab"], alpha: float) -> Plausible:
+    """Return each row's plausible set (`plausible`), as a list and as what is left of the logits.
+
+    A row of which a logit is no number keeps nothing, and its token 0 is listed.
+    """
+    least = float(np.log(alpha)) if alpha else -math.inf
+    if (found := native.kept(logits, least)) is not None:
+        return Plausible(*found)
+    mask = plausible(logits, alpha)
+    counts, is_none = mask.sum(dim=1), ~mask.any(dim=1)
+    mask[:, 0] |= is_none
+    rows, ids = mask.nonzero(as_tuple=True)
+    starts = torch.searchsorted(rows, torch.arange(mask.shape[0], device=rows.device))
+    ranks = torch.arange(rows.shape[0], device=rows.device) - starts[rows]
+    order = torch.cat((starts, ranks.nonzero()[:, 0]))
+    kept = logits.masked_fill(~mask | is_none[:, None], -torch.inf)
+    return Plausible(kept, rows[order], ids[order], ranks[order], counts)
 
 
 def truncate(

@@ -254,7 +254,7 @@ class Session:
             positions,
             self.turns(positions),
             self.stack,
-            partial(self._places, self.all_rows, positions, columns, columns),
+            cache(partial(self._places, self.all_rows, positions, columns, columns)),
             cache(lambda: self.cache.row_attends(column, *self._sights(column))),
         )
 
@@ -290,7 +290,7 @@ class Session:
             return self.cache.grid_attends(Grid(of, row, columns, rank, size, seen), view)
 
         places = partial(self._places, rows, positions, columns, columns)
-        step = Step(positions, self.turns(positions), self.stack, places, cache(attends))
+        step = Step(positions, self.turns(positions), self.stack, cache(places), cache(attends))
         return rows, columns, step
 
     def next_step(self) -> Step:
@@ -356,7 +356,7 @@ class Session:
             return [side_by_side(num_first, *pair) for pair in zip(firsts, found, strict=True)]
 
         places = partial(self._places, rows, positions, columns, ends)
-        return Step(positions, self.turns(positions), self.stack, places, cache(attends))
+        return Step(positions, self.turns(positions), self.stack, cache(places), cache(attends))
 
     def _rivals_attend(
         self, rows: Tensor, ranks: Tensor, size: int, positions: Tensor

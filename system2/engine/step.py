@@ -5,7 +5,7 @@ Place in the flow: `prefill` and `session` say where tokens stand and what they 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 import torch
@@ -52,7 +52,8 @@ class Step:
 
     def of(self, layers: slice) -> "Step":
         """Return the step of some of the stack's layers."""
-        return replace(self, layers=layers)
+        at = (self.positions, self.turns, self.stack, self.places, self.attends)
+        return Step(*at, layers)
 
     def run(
         self, x: Float[Tensor, "token size"], turns: tuple[Tensor, Tensor] | None = None

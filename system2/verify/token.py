@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from system2.engine.attention import Window
 from system2.engine.model import LanguageModel
-from system2.engine.sampling import plausible
+from system2.engine.sampling import Plausible, cut, plausible
 from system2.engine.session import Session
 from system2.engine.step import Step
 from system2.verify.trunk import TopLayers
@@ -109,37 +109,23 @@ class TokenVerifier(nn.Module):
 
 
 @dataclass(slots=True)
-class _Candidates:
-    """The plausible tokens of all rows: the n-th is `ids[n]` of row `rows[n]`.
+class _Tried:
+    """The candidates of a step, and the rows that were verified, those of which `is_open`.
 
-    `ranks[n]` counts within the row, from 0 to at most `size` - 1; those of rank 0 come
-    first, in the order of their rows. Rows of which `is_open` are verified. `hidden` and
-    `tapped` are the policy's states of them, where it ran them.
+    `hidden` and `tapped` are the policy's states of the candidates, where it ran them.
     """
 
-    rows: Int[Tensor, "candidate"]
-    ids: Int[Tensor, "candidate"]
-    ranks: Int[Tensor, "candidate"]
-    size: int
+    found: Plausible
     is_open: Bool[Tensor, "row"]
     hidden: Float[Tensor, "candidate size"] | None = None
     tapped: Float[Tensor, "candidate size"] | None = None
 
     def of(self, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]) -> Int[Tensor, "next"]:
         """Return which candidate token `chosen[i]` of row `rows[i]` is."""
-        is_it = (self.rows == rows[:, None]) & (self.ids == chosen[:, None])
+        is_it = (self.found.rows == rows[:, None]) & (self.found.ids == chosen[:, None])
         if not bool(is_it.any(dim=1).all()):
             raise ValueError("a chosen token lies outside its plausible set")
         return is_it.int().argmax(dim=1)
-
-
-def candidates(mask: Bool[Tensor, "row vocab"], is_open: Bool[Tensor, "row"]) -> _Candidates:
-    """Return every row's plausible tokens."""
-    rows, ids = mask.nonzero(as_tuple=True)
-    starts = torch.searchsorted(rows, torch.arange(mask.shape[0], device=rows.device))
-    ranks = torch.arange(rows.shape[0], device=rows.device) - starts[rows]
-    order = torch.cat((starts, ranks.nonzero()[:, 0]))
-    return _Candidates(rows[order], ids[order], ranks[order], int(ranks.max()) + 1, is_open)
 
 
 @dataclass(slots=True)
@@ -157,7 +143,7 @@ class VerifierGuide:
     beta: float = 0.25
     gate: float = 1.0
     is_lazy: ClassVar[bool] = True
-    _last: _Candidates | None = None
+    _last: _Tried | None = None
 
     @property
     def tap(self) -> int:
@@ -180,36 +166,34 @@ class VerifierGuide:
         self, session: Session, logits: Float[Tensor, "batch vocab"]
     ) -> Float[Tensor, "batch vocab"]:
         """Return z + beta * s on each row's plausible set, -inf elsewhere."""
-        mask = plausible(logits, self.alpha)
-        is_open, self._last = mask.sum(dim=1) > 1, None
+        found = cut(logits, self.alpha)
+        is_open, self._last = found.counts > 1, None
         if self.gate < 1:
             is_open &= logits.softmax(dim=-1).amax(dim=-1) < self.gate
-        adjusted = logits.masked_fill(~mask, -torch.inf)
         if not bool(is_open.any()):
-            return adjusted
-        found = self._last = candidates(mask, is_open)
+            return found.kept
+        tried = self._last = _Tried(found, is_open)
         states = session.read(is_open)
         some = is_open[found.rows].nonzero()[:, 0]
         rows, ids = found.rows[some], found.ids[some]
         is_vocab = self.verifier.layout == "vocab"
-        own = states[rows] if is_vocab else self._run(session, found, some)
+        own = states[rows] if is_vocab else self._run(session, tried, some)
         scores = self.verifier.candidate_scores(own, logits[rows, ids], ids)
-        adjusted[rows, ids] += self.beta * scores
-        return adjusted
+        found.kept[rows, ids] += self.beta * scores
+        return found.kept
 
     def _run(
-        self, session: Session, found: _Candidates, some: Int[Tensor, "open"]
+        self, session: Session, tried: _Tried, some: Int[Tensor, "open"]
     ) -> Float[Tensor, "open size"]:
         """Run the candidates of open rows through the verifier; `shared`: all, in the policy."""
+        found, size = tried.found, int(tried.found.counts.max())
         tokens = tapped = found.ids[some]
         if self.verifier.layout == "shared":
-            step = session.candidate_step(
-                found.rows, found.ranks, found.size, num_first=session.num_rows
-            )
-            found.hidden, found.tapped, _ = session.run(found.ids, step)
+            step = session.candidate_step(found.rows, found.ranks, size, num_first=session.num_rows)
+            tried.hidden, tried.tapped, _ = session.run(found.ids, step)
             session.positions_computed += found.ids.shape[0]
-            tapped = found.tapped[some]
-        step = session.candidate_step(found.rows[some], found.ranks[some], found.size)
+            tapped = tried.tapped[some]
+        step = session.candidate_step(found.rows[some], found.ranks[some], size)
         its_own = step.of(slice(session.num_policy_layers, None))
         return self.verifier.top.states_at(tokens, tapped, its_own)
 
@@ -217,18 +201,19 @@ class VerifierGuide:
         self, session: Session, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
     ) -> None:
         """Keep the chosen candidates' keys; run the chosen tokens where they were not run."""
-        found, self._last = self._last, None
-        if found is None or self.verifier.layout == "vocab":
+        tried, self._last = self._last, None
+        if tried is None or self.verifier.layout == "vocab":
             session.extend(rows, chosen)
             return
         session.take(rows)
-        which, is_read = found.of(rows, chosen), found.is_open[rows]
-        if found.hidden is None or found.tapped is None:
-            session.accept(torch.where(is_read, found.ranks[which], 0), is_policy=False)
+        which, is_read = tried.of(rows, chosen), tried.is_open[rows]
+        ranks = tried.found.ranks[which]
+        if tried.hidden is None or tried.tapped is None:
+            session.accept(torch.where(is_read, ranks, 0), is_policy=False)
             session.append(chosen, is_read)
         else:
-            session.accept(found.ranks[which], is_policy=True)
-            session.go_on(chosen, found.hidden[which], found.tapped[which], is_read)
+            session.accept(ranks, is_policy=True)
+            session.go_on(chosen, tried.hidden[which], tried.tapped[which], is_read)
 
 
 @dataclass(slots=True)
@@ -252,7 +237,7 @@ class PlausibleGuide:
 
     def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
         """Return the logits on each row's plausible set, -inf elsewhere."""
-        return logits.masked_fill(~plausible(logits, self.alpha), -torch.inf)
+        return cut(logits, self.alpha).kept
 
     def advance(self, session: Session, rows: Tensor, chosen: Tensor) -> None:
         """Append the chosen tokens."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from system2.core import UserError
 from system2.engine.attention import Window
 from system2.engine.model import LanguageModel
+from system2.engine.native import normed
 from system2.engine.step import Step
 
 
@@ -89,4 +90,4 @@ class TopLayers(nn.Module):
     ) -> Float[Tensor, "token size"]:
         """Return its own normed states of tokens, whose step is that of its layers."""
         x = self.embed(tokens) if self.embed is not None else tapped
-        return self.norm(step.run(x))
+        return normed(step.run(x), self.norm.weight, self.norm.eps)
