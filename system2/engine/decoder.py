@@ -19,10 +19,10 @@ from torch import Tensor
 
 from system2.core import Completion, FinishReason, SampleRequest, SamplingParams, Tokens, UserError
 from system2.engine import sampling
-from system2.engine.model import LanguageModel
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import PrefixTree, num_shared
 from system2.engine.session import Guide, Session
+from system2.engine.step import Layers
 from system2.engine.tokenizer import Tokenizer
 
 TRUNK_POSITIONS = 3072
@@ -108,17 +108,17 @@ class Decoder:
 
     def __init__(
         self,
-        model: LanguageModel,
+        layers: Layers,
         tokenizer: Tokenizer,
-        guide: Guide | None = None,
         tree: PrefixTree | None = None,
         *,
         max_rows: int = 64,
         max_batch_tokens: int = 2048,
     ) -> None:
-        self.model, self.tokenizer, self.guide, self.tree = model, tokenizer, guide, tree
+        self.layers, self.tokenizer, self.tree = layers, tokenizer, tree
+        self.guide = cast(Guide | None, layers.reader)
         self.max_rows, self.max_batch_tokens = max_rows, max_batch_tokens
-        self.session = Session(model, guide)
+        self.session = Session(layers)
         self.positions_requested = self.positions_computed = 0
         self._waiting: list[_Row] = []
         self._joining: tuple[Prefill, list[int], list[_Row]] | None = None
@@ -146,7 +146,7 @@ class Decoder:
         One that fills the model's positions has empty completions that end by "length".
         """
         job = Job(request)
-        config, params = self.model.config, request.params
+        config, params = self.layers.model.config, request.params
         for p, prefix in enumerate(request.prefixes):
             _check(prefix, config.max_positions, config.vocab_size)
             room = min(params.max_tokens, config.max_positions - len(prefix))
@@ -196,7 +196,7 @@ class Decoder:
         ordered = sorted(prompts, key=len)  # neighbours run side by side
         of = [i for i, prompt in enumerate(ordered) for _ in prompts[prompt]]
         draws = [row for prompt in ordered for row in prompts[prompt].values()]
-        prefill = Prefill(self.model, self.guide, ordered, self.tree)
+        prefill = Prefill(self.layers, ordered, self.tree)
         self._joining = (prefill, of, draws)
 
     def _chosen(self, room: int) -> list[Draw]:
@@ -263,7 +263,7 @@ class Decoder:
 
     def _step(self) -> None:
         session = self.session
-        logits = session.logits()
+        logits = self.layers.logits(session.hidden)
         if self.guide is not None:
             logits = self.guide.adjust(session, logits)
         chosen, logprobs = self._choose(logits)

@@ -165,12 +165,15 @@ typedef struct {
     float eps;
     const float *attention_norm, *qkv, *qkv_bias, *query_norm, *key_norm, *out, *out_bias;
     const float *mlp_norm, *gate_up, *gate_up_bias, *down, *down_bias;
-    /* the cache: a row's keys of one head lie column by column; the same of the trunks */
+} Layer;
+
+/* A layer's part of the cache: a row's keys of one head lie column by column; so do the trunks'. */
+typedef struct {
     float *keys, *values;
     int64_t row_stride, head_stride;
     const float *trunk_keys, *trunk_values;
     int64_t trunk_stride, trunk_head_stride;
-} Layer;
+} Store;
 
 /* Where each token stands, and what it sees: columns firsts[n] to ends[n] (exclusive) of row
    rows[n], and its own column; with trunks, also places trunk_firsts[n] to `places` of its trunk,
@@ -179,6 +182,12 @@ typedef struct {
     const int64_t *rows, *columns, *firsts, *ends, *trunks, *trunk_firsts;
     int64_t places;
 } Places;
+
+/* Each token's position, and the turns of each position: [position head_dim]. */
+typedef struct {
+    const float *cos, *sin;
+    const int64_t *positions;
+} Turns;
 
 /* Scores of `count` keys for one query; returns their maximum and `top`'s. */
 INLINE float scored(const float *query, const float *keys, int64_t count, int dim, float *scores,
@@ -215,8 +224,8 @@ INLINE void weighted(const float *weights, const float *values, int64_t count, i
 }
 
 /* One token's attention, head by head, over trunk, row and itself; `scores` has room for all. */
-static void attend(const Layer *w, const Places *at, int64_t n, const float *query, float *out,
-                   float *scores) {
+static void attend(const Layer *w, const Store *kept, const Places *at, int64_t n,
+                   const float *query, float *out, float *scores) {
     int dim = w->head_dim, group = w->heads / w->kv_heads;
     int64_t trunk = at->trunks ? at->trunks[n] : -1;
     int64_t skipped = trunk < 0 ? 0 : at->trunk_firsts[n];
@@ -225,14 +234,14 @@ static void attend(const Layer *w, const Places *at, int64_t n, const float *que
     if (column == at->ends[n]) count++; /* its own is the next: one run of columns */
     int64_t alone = column == at->ends[n] ? 0 : 1, seen = shared + count + alone;
     for (int h = 0; h < w->heads; h++) {
-        int64_t base = at->rows[n] * w->row_stride + (h / group) * w->head_stride;
+        int64_t base = at->rows[n] * kept->row_stride + (h / group) * kept->head_stride;
         int64_t own = base + column * dim, past = base + first * dim;
-        int64_t before = trunk * w->trunk_stride + (h / group) * w->trunk_head_stride + skipped * dim;
+        int64_t before = trunk * kept->trunk_stride + (h / group) * kept->trunk_head_stride + skipped * dim;
         const float *q = query + (int64_t)h * dim;
         float top = -INFINITY, scale = 1.0f / sqrtf((float)dim);
-        if (shared) top = scored(q, w->trunk_keys + before, shared, dim, scores, top);
-        top = scored(q, w->keys + past, count, dim, scores + shared, top);
-        if (alone) top = scored(q, w->keys + own, 1, dim, scores + shared + count, top);
+        if (shared) top = scored(q, kept->trunk_keys + before, shared, dim, scores, top);
+        top = scored(q, kept->keys + past, count, dim, scores + shared, top);
+        if (alone) top = scored(q, kept->keys + own, 1, dim, scores + shared + count, top);
         vec sum = all(0.0f);
         for (int64_t c = seen; c < seen + WIDE; c++) scores[c] = -INFINITY;
         for (int64_t c = 0; c < seen; c += WIDE) {
@@ -244,17 +253,17 @@ static void attend(const Layer *w, const Places *at, int64_t n, const float *que
         }
         float *to = out + (int64_t)h * dim;
         memset(to, 0, sizeof(float) * (size_t)dim);
-        if (shared) weighted(scores, w->trunk_values + before, shared, dim, to);
-        weighted(scores + shared, w->values + past, count, dim, to);
-        if (alone) weighted(scores + shared + count, w->values + own, 1, dim, to);
+        if (shared) weighted(scores, kept->trunk_values + before, shared, dim, to);
+        weighted(scores + shared, kept->values + past, count, dim, to);
+        if (alone) weighted(scores + shared + count, kept->values + own, 1, dim, to);
         vec part = all(1.0f / total(sum));
         for (int i = 0; i < dim; i += WIDE) store(to + i, load(to + i) * part);
     }
 }
 
 /* Norm and turn the queries and keys of a token; put keys and values into its column. */
-static void placed(const Layer *w, const Places *at, int64_t n, float *projected, const float *cos,
-                   const float *sin) {
+static void placed(const Layer *w, const Store *kept, const Places *at, int64_t n,
+                   float *projected, const float *cos, const float *sin) {
     int dim = w->head_dim;
     for (int h = 0; h < w->heads + w->kv_heads; h++) {
         float *head = projected + (int64_t)h * dim;
@@ -265,9 +274,9 @@ static void placed(const Layer *w, const Places *at, int64_t n, float *projected
     const float *key = projected + (int64_t)w->heads * dim;
     const float *value = key + (int64_t)w->kv_heads * dim;
     for (int h = 0; h < w->kv_heads; h++) {
-        int64_t to = at->rows[n] * w->row_stride + h * w->head_stride + at->columns[n] * dim;
-        memcpy(w->keys + to, key + (int64_t)h * dim, sizeof(float) * (size_t)dim);
-        memcpy(w->values + to, value + (int64_t)h * dim, sizeof(float) * (size_t)dim);
+        int64_t to = at->rows[n] * kept->row_stride + h * kept->head_stride + at->columns[n] * dim;
+        memcpy(kept->keys + to, key + (int64_t)h * dim, sizeof(float) * (size_t)dim);
+        memcpy(kept->values + to, value + (int64_t)h * dim, sizeof(float) * (size_t)dim);
     }
 }
 
@@ -279,8 +288,8 @@ int64_t scratch_floats(const Layer *w, int32_t size, int64_t columns) {
 }
 
 /* Run a layer over at most BLOCK tokens: states [tokens size] in place. */
-static void run_block(const Layer *w, int tokens, int size, float *states, const float *cos,
-                      const float *sin, const Places *at, int64_t first, float *scratch) {
+static void run_block(const Layer *w, const Store *kept, int tokens, int size, float *states,
+                      const Turns *turns, const Places *at, int64_t first, float *scratch) {
     int dim = w->head_dim, inner = w->inner, both = w->heads * dim;
     int wide = both + 2 * w->kv_heads * dim, most = wide > 2 * inner ? wide : 2 * inner;
     float *narrow = scratch, *mixed = narrow + BLOCK * (size > inner ? size : inner);
@@ -288,10 +297,13 @@ static void run_block(const Layer *w, int tokens, int size, float *states, const
     for (int n = 0; n < tokens; n++)
         norm(states + n * size, size, w->attention_norm, w->eps, narrow + n * size);
     product(narrow, tokens, size, w->qkv, wide, projected, wide, w->qkv_bias, 0);
+    for (int n = 0; n < tokens; n++) {
+        int64_t turn_at = turns->positions[first + n] * dim;
+        placed(w, kept, at, first + n, projected + n * wide, turns->cos + turn_at,
+               turns->sin + turn_at);
+    }
     for (int n = 0; n < tokens; n++)
-        placed(w, at, first + n, projected + n * wide, cos + n * dim, sin + n * dim);
-    for (int n = 0; n < tokens; n++)
-        attend(w, at, first + n, projected + n * wide, mixed + n * both, scores);
+        attend(w, kept, at, first + n, projected + n * wide, mixed + n * both, scores);
     product(mixed, tokens, both, w->out, size, states, size, w->out_bias, 1);
     for (int n = 0; n < tokens; n++)
         norm(states + n * size, size, w->mlp_norm, w->eps, narrow + n * size);
@@ -303,15 +315,14 @@ static void run_block(const Layer *w, int tokens, int size, float *states, const
     product(narrow, tokens, inner, w->down, size, states, size, w->down_bias, 1);
 }
 
-/* Run `count` layers over x [tokens size], in place. `cos` and `sin` [tokens head_dim] turn it. A
-   token may see what an earlier one of the same call puts into the cache. */
-void run_layers(const Layer *layers, int32_t count, int64_t tokens, int32_t size, float *x,
-                const float *cos, const float *sin, const Places *at, float *scratch) {
-    for (const Layer *w = layers; w < layers + count; w++)
+/* Run `count` layers over x [tokens size], in place. A token may see what an earlier one of the same
+   call puts into the cache. */
+void run_layers(const Layer *layers, const Store *stores, int32_t count, int64_t tokens,
+                int32_t size, float *x, const Turns *turns, const Places *at, float *scratch) {
+    for (int32_t l = 0; l < count; l++)
         for (int64_t first = 0; first < tokens; first += BLOCK) {
             int here = (int)(tokens - first < BLOCK ? tokens - first : BLOCK);
-            int64_t turned = first * w->head_dim;
-            run_block(w, here, size, x + first * size, cos + turned, sin + turned, at, first,
+            run_block(layers + l, stores + l, here, size, x + first * size, turns, at, first,
                       scratch);
         }
 }

@@ -15,6 +15,7 @@ from system2.engine.memory import keep_freed_memory
 from system2.engine.model import LanguageModel
 from system2.engine.prefixes import PrefixTree
 from system2.engine.session import Guide
+from system2.engine.step import Layers
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import DTYPES, find_checkpoint, load_model
 
@@ -40,7 +41,8 @@ class LocalPolicy:
     positions_requested: int = 0
     positions_computed: int = 0
     _tree: PrefixTree | None = field(default=None, init=False, repr=False)
-    _tree_is_of: object = field(default=None, init=False, repr=False)
+    _layers: Layers | None = field(default=None, init=False, repr=False)
+    _made_of: object = field(default=None, init=False, repr=False)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
@@ -62,18 +64,21 @@ class LocalPolicy:
 
     def decoder(self) -> Decoder:
         """Return what takes requests at any time and is stepped by hand (a server's loop)."""
+        layers, tree = self._known()
         limits = {"max_rows": self.max_rows, "max_batch_tokens": self.max_batch_tokens}
-        return Decoder(self.model, self.tokenizer, self.guide, self._prefixes(), **limits)
+        return Decoder(layers, self.tokenizer, tree, **limits)
 
-    def _prefixes(self) -> PrefixTree | None:
-        """Return what is known of earlier texts: nothing of what other weights have made."""
-        if not self.cache_bytes:
-            return None
+    def _known(self) -> tuple[Layers, PrefixTree | None]:
+        """Return the layers, and what is known of earlier texts: both go when weights change."""
         weights = [*self.model.parameters(), *(self.guide.parameters() if self.guide else ())]
         version = [(id(w), 0 if w.is_inference() else w._version) for w in weights]
-        if self._tree is None or self._tree_is_of != version:
-            self._tree, self._tree_is_of = PrefixTree(self.cache_bytes), version
-        return self._tree
+        layers = self._layers
+        if layers is None or layers.reader is not self.guide or self._made_of != version:
+            self._layers, self._made_of = Layers(self.model, self.guide), version
+            self._tree = None
+        if self._tree is None and self.cache_bytes:
+            self._tree = PrefixTree(self.cache_bytes)
+        return self._layers, self._tree
 
 
 def load_policy(

@@ -8,7 +8,7 @@ hundred kernels of a few microseconds, and calling them takes longer than they d
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -48,6 +48,13 @@ class _Layer(ctypes.Structure):
         ("has_rope", ctypes.c_int32),
         ("eps", ctypes.c_float),
         *((name, _POINTER) for name in _PARTS),
+    )
+
+
+class _Store(ctypes.Structure):
+    """`Store` of layers.c."""
+
+    _fields_ = (
         *((name, _POINTER) for name in ("keys", "values")),
         *((name, ctypes.c_int64) for name in ("row_stride", "head_stride")),
         *((name, _POINTER) for name in ("trunk_keys", "trunk_values")),
@@ -64,11 +71,17 @@ class _Places(ctypes.Structure):
     )
 
 
+class _Turns(ctypes.Structure):
+    """`Turns` of layers.c."""
+
+    _fields_ = tuple((name, _POINTER) for name in ("cos", "sin", "positions"))
+
+
 _INT, _LONG = ctypes.c_int32, ctypes.c_int64
 _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "needs_avx2": ([], ctypes.c_int),
     "scratch_floats": ([_POINTER, _INT, _LONG], _LONG),
-    "run_layers": ([_POINTER, _INT, _LONG, _INT, *[_POINTER] * 5], None),
+    "run_layers": ([*[_POINTER] * 2, _INT, _LONG, _INT, *[_POINTER] * 4], None),
     "normed": ([_POINTER, _LONG, _INT, _POINTER, ctypes.c_float, _POINTER], None),
     "linear": ([_POINTER, _INT, _INT, _POINTER, _INT, _POINTER], None),
     "cut": ([_POINTER, _LONG, _LONG, ctypes.c_float, _POINTER, _LONG, *[_POINTER] * 4], _LONG),
@@ -114,14 +127,13 @@ def packed(weight: Float[Tensor, "output input"]) -> Tensor:
 
 
 class NativeLayers:
-    """Packed layers over a cache; `run` some of them. Made by `native_layers`."""
+    """The packed weights of some layers. Made by `native_layers`."""
 
-    def __init__(self, weights: Sequence[LayerWeights], cache: Cache) -> None:
-        self.size, self.cache = weights[0].qkv.shape[1], cache
-        self._library = library()
-        self._layers = (_Layer * len(weights))()
+    def __init__(self, weights: Sequence[LayerWeights]) -> None:
+        self.size = weights[0].qkv.shape[1]
+        self.layers = (_Layer * len(weights))()
         self._kept: list[Tensor] = []  # what the addresses below are of
-        for layer, w in zip(self._layers, weights, strict=True):
+        for layer, w in zip(self.layers, weights, strict=True):
             layer.heads, layer.kv_heads, layer.head_dim = w.heads, w.kv_heads, w.head_dim
             layer.inner, layer.has_rope, layer.eps = w.down.shape[1], w.has_rope, w.eps
             for name in _PARTS:
@@ -130,58 +142,68 @@ class NativeLayers:
                     part = packed(part) if name in _PACKED else part.detach().contiguous()
                     self._kept.append(part)
                     setattr(layer, name, part.data_ptr())
-        self._bound: list[int] = []
+
+
+class NativeStack:
+    """Packed layers over a cache."""
+
+    def __init__(self, layers: NativeLayers, cache: Cache) -> None:
+        self.layers, self.cache = layers, cache
+        self._run: Callable[..., None] = library().run_layers
+        self._stores = (_Store * len(layers.layers))()
+        self._own = self._trunks = list[Tensor]()  # the slabs that the stores point at
         self._scratch = torch.empty(0)
+        self._places: Places | None = None
+        self._at = _Places()
 
     def run(
         self,
         layers: slice,
         x: Float[Tensor, "token size"],
-        turns: tuple[Float[Tensor, "token 1 dim"], Float[Tensor, "token 1 dim"]],
+        table: tuple[Float[Tensor, "position 1 dim"], Float[Tensor, "position 1 dim"]],
+        positions: Int[Tensor, "token"],
         places: Places,
     ) -> Float[Tensor, "token size"]:
-        """Return what some of the layers make of hidden states."""
-        self._bind()
-        first, last, _ = layers.indices(len(self._layers))
+        """Return what some of the layers make of hidden states; `table` turns each position."""
+        if self.cache.own is not self._own or self.cache.trunks is not self._trunks:
+            self._bind()
+        if places is not self._places:
+            self._places = places
+            self._at = _Places(*[field.data_ptr() for field in places.fields()])
+            self._at.places = self.cache.trunks[0].shape[4]
+        first, last, _ = layers.indices(len(self._stores))
         x = x.detach().clone()
-        at = _Places(*(field.data_ptr() for field in places.fields()))
-        at.places = self.cache.trunks[0].shape[4]
-        self._library.run_layers(
-            ctypes.byref(self._layers, first * ctypes.sizeof(_Layer)),
+        self._run(
+            ctypes.byref(self.layers.layers, first * ctypes.sizeof(_Layer)),
+            ctypes.byref(self._stores, first * ctypes.sizeof(_Store)),
             last - first,
             x.shape[0],
-            self.size,
-            *(y.data_ptr() for y in (x, *turns)),
-            ctypes.byref(at),
+            self.layers.size,
+            x.data_ptr(),
+            ctypes.byref(_Turns(table[0].data_ptr(), table[1].data_ptr(), positions.data_ptr())),
+            ctypes.byref(self._at),
             self._scratch.data_ptr(),
         )
         return x
 
     def _bind(self) -> None:
-        """Have the layers point at the cache's slabs, where those have moved."""
-        slabs = list(zip(self.cache.own, self.cache.trunks, strict=True))
-        bound = [x.data_ptr() for pair in slabs for x in pair]
-        if bound == self._bound:
-            return
-        self._bound = bound
-        places = [
-            (slab[i], trunk[i] if trunk.shape[0] else slab[i])
-            for slab, trunk in slabs
-            for i in range(slab.shape[0])
-        ]
-        columns = self.cache.num_columns + self.cache.trunks[0].shape[4]
+        """Have the stores point at the cache's slabs, which have moved."""
+        self._own, self._trunks, self._places = self.cache.own, self.cache.trunks, None
+        slabs = zip(self._own, self._trunks, strict=True)
+        pairs = [(own[i], kept[i]) for own, kept in slabs for i in range(own.shape[0])]
+        columns = self.cache.num_columns + self._trunks[0].shape[4]
         floats = 0
-        for layer, (own, trunk) in zip(self._layers, places, strict=True):
-            layer.keys, layer.values = own[0].data_ptr(), own[1].data_ptr()
-            layer.row_stride, layer.head_stride = own.stride()[1:3]
-            layer.trunk_keys, layer.trunk_values = trunk[0].data_ptr(), trunk[1].data_ptr()
-            layer.trunk_stride, layer.trunk_head_stride = trunk.stride()[1:3]
-            needed = self._library.scratch_floats(ctypes.byref(layer), self.size, columns)
+        for layer, store, (own, kept) in zip(self.layers.layers, self._stores, pairs, strict=True):
+            store.keys, store.values = own[0].data_ptr(), own[1].data_ptr()
+            store.row_stride, store.head_stride = own.stride()[1:3]
+            store.trunk_keys, store.trunk_values = kept[0].data_ptr(), kept[1].data_ptr()
+            store.trunk_stride, store.trunk_head_stride = kept.stride()[1:3]
+            needed = library().scratch_floats(ctypes.byref(layer), self.layers.size, columns)
             floats = max(floats, needed)
         self._scratch = torch.empty(floats)
 
 
-def native_layers(weights: Sequence[LayerWeights], cache: Cache) -> NativeLayers | None:
+def native_layers(weights: Sequence[LayerWeights]) -> NativeLayers | None:
     """Return layers that run by one call; None where torch has to run them."""
     sizes = {n for w in weights for n in (w.qkv.shape[1], w.down.shape[1], w.head_dim)}
     each = [m for w in weights for m in (w.qkv, w.out, w.gate_up, w.down)]
@@ -192,27 +214,25 @@ def native_layers(weights: Sequence[LayerWeights], cache: Cache) -> NativeLayers
         and len({w.qkv.shape[1] for w in weights}) == 1
         and sum(m.nbytes for m in each) <= MOST_BYTES
     )
-    return NativeLayers(weights, cache) if is_fit else None
+    return NativeLayers(weights) if is_fit else None
 
 
 def _is_fit(x: Tensor, weight: Tensor) -> bool:
     return (
         weight.dtype == x.dtype == torch.float32
         and weight.device.type == "cpu"
-        and x.ndim == 2
         and not x.requires_grad
         and x.is_contiguous()
         and weight.shape[-1] % WIDE == 0
-        and weight.nbytes <= MOST_BYTES
         and library() is not None
     )
 
 
 def linear(x: Float[Tensor, "token input"], weight: Tensor) -> Float[Tensor, "token output"]:
     """Return `functional.linear(x, weight)`, no gradients kept."""
-    if not _is_fit(x, weight):
+    if not _is_fit(x, weight) or weight.nbytes > MOST_BYTES:
         return functional.linear(x, weight)
-    y = x.new_empty(x.shape[0], weight.shape[0])
+    y = torch.empty(x.shape[0], weight.shape[0])
     at = (x.data_ptr(), *x.shape, packed(weight).data_ptr(), weight.shape[0], y.data_ptr())
     library().linear(*at)
     return y

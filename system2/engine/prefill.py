@@ -7,7 +7,6 @@ different prompts run through the layers without padding between them.
 """
 
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,9 +14,8 @@ from torch import Tensor
 from system2.core import Tokens
 from system2.engine.attention import Attend, sight_until
 from system2.engine.cache import Grid, Places
-from system2.engine.model import LanguageModel
 from system2.engine.prefixes import End, PrefixTree
-from system2.engine.step import Reader, Stack, Step, forward
+from system2.engine.step import Layers, Once, Stack, Step
 
 
 class Prefill:
@@ -29,19 +27,18 @@ class Prefill:
 
     def __init__(
         self,
-        model: LanguageModel,
-        reader: Reader | None,
+        layers: Layers,
         prompts: Sequence[Tokens],
         tree: PrefixTree | None = None,
     ) -> None:
-        self.model, self.reader, self.prompts, self.tree = model, reader, prompts, tree
-        self.stack = Stack(model, reader)
+        self.layers, self.prompts, self.tree = layers, prompts, tree
+        self.stack = Stack(layers)
         self.cache = self.stack.cache
         self.width = max(map(len, prompts))
         self.cache.reserve(len(prompts), self.width)
         self.cache.num_rows = len(prompts)
         self.device = self.cache.own[0].device
-        size = model.config.hidden_size
+        size = layers.model.config.hidden_size
         self.hidden = self.cache.own[0].new_zeros(len(prompts), size)
         self.own: Tensor | None = None
         self.num_computed = 0
@@ -102,7 +99,7 @@ class Prefill:
         ]
         step = self._step(rows, known, counts)
         tokens = torch.tensor(flat, device=self.device)
-        hidden, _, own = forward(self.model, self.reader, tokens, step)
+        hidden, _, own = self.layers.forward(tokens, step)
         self.num_computed += len(flat)
         end = 0
         for row, start, count in zip(rows, known, counts, strict=True):
@@ -117,7 +114,7 @@ class Prefill:
 
     def _step(self, rows: Sequence[int], known: Sequence[int], counts: Sequence[int]) -> Step:
         """Return where a chunk's tokens stand."""
-        device, window = self.device, self.model.config.sliding_window
+        device, window = self.device, self.layers.model.config.sliding_window
         of, number = torch.tensor(rows, device=device), torch.tensor(counts, device=device)
         starts = torch.tensor([self.width - len(self.prompts[row]) for row in rows], device=device)
         row = torch.repeat_interleave(torch.arange(len(rows), device=device), number)
@@ -128,20 +125,16 @@ class Prefill:
         if window is not None:
             firsts = torch.maximum(firsts, columns - window + 1)
 
-        def attends() -> list[Attend]:
+        def attends() -> Sequence[Attend]:
             places = torch.arange(max(counts), device=device)
             ends = torch.where(places < number[:, None], (starts + begin)[:, None] + places, -1)
             seen = sight_until(ends, starts, self.width, window, self.cache.own[0].dtype)
             grid = Grid(of, row, columns, rank, max(counts), seen)
             return self.cache.grid_attends(grid)
 
-        return Step(
-            positions,
-            self.model.turns(positions),
-            self.stack,
-            lambda: Places(of[row], columns, firsts, columns),
-            cache(attends),
-        )
+        places = Once(lambda: Places(of[row], columns, firsts, columns))
+        table = self.layers.turns(self.width)
+        return Step(positions, table, self.stack, places, Once(attends))
 
     def _keep(self, row: int, end: End) -> None:
         if self.tree is not None:

@@ -5,8 +5,8 @@ in the session's cache. A candidate is a token tried at a row's next place; seve
 at once, and the accepted one's keys and values stay.
 """
 
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -16,18 +16,14 @@ from torch import Tensor
 from system2.core import Tokens
 from system2.engine.attention import Attend, side_by_side, sight, sight_until
 from system2.engine.cache import Grid, Places, TrunkView
-from system2.engine.model import LanguageModel
-from system2.engine.native import linear
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import Slabs
-from system2.engine.step import Reader, Stack, Step, forward, rotary_table
+from system2.engine.step import Layers, Once, Reader, Stack, Step
 
 DROP_AT = 8
 """Trunks without rows are dropped when they are an eighth of all."""
 MANY_ROWS = 8
 """From so many rows on a lazy guide reads all of them at once."""
-FIRST_TABLE = 512
-"""Positions whose rotary turns are looked up from the start."""
 
 
 class Guide(Reader, Protocol):
@@ -56,10 +52,11 @@ class Session:
     counts the positions run.
     """
 
-    def __init__(self, model: LanguageModel, guide: Guide | None = None) -> None:
-        self.model, self.guide = model, guide
+    def __init__(self, layers: Layers) -> None:
+        self.layers, guide, model = layers, layers.reader, layers.model
+        self.window = model.config.sliding_window
         self.num_policy_layers = model.config.num_layers
-        self.stack = Stack(model, guide)
+        self.stack = Stack(layers)
         self.cache = self.stack.cache
         self.device = self.cache.own[0].device
         self.clock = 0
@@ -78,7 +75,6 @@ class Session:
             self.cache.notes = [ids, taps] if guide.tap else [ids]
         self.positions_computed = 0
         self.all_rows: Tensor = nothing
-        self._table = rotary_table(model, FIRST_TABLE)
         self._furthest = 0
         self._is_noted = False  # whether the last column's notes are there for every row
         self._ahead = 0  # columns from the clock on that candidates hold
@@ -98,7 +94,7 @@ class Session:
 
         With `is_trunk` a prompt is kept once for all its rows.
         """
-        prefill = Prefill(self.model, self.guide, prompts)
+        prefill = Prefill(self.layers, prompts)
         while not prefill.is_done:
             prefill.advance(1 << 20)
         rows = [i for i, count in enumerate(copies) for _ in range(count)]
@@ -196,17 +192,11 @@ class Session:
         end = max(start, self.clock - unread)
         return [slab[:, :, row, :, start:end] for slab in self.cache.own], self.clock - end
 
-    def turns(self, positions: Int[Tensor, "token"]) -> tuple[Tensor, Tensor]:
-        """Return the policy's rotary turns of the rows' next positions, looked up."""
-        if self._furthest >= self._table[0].shape[0]:
-            self._table = rotary_table(self.model, 2 * self._furthest)
-        return self._table[0][positions], self._table[1][positions]
-
     def run(
         self, tokens: Int[Tensor, "token"], step: Step
     ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token size"], Tensor | None]:
         """Run tokens through the policy; return its states, what the guide taps, what it read."""
-        return forward(self.model, self.guide, tokens, step, is_read=not self.is_lazy)
+        return self.layers.forward(tokens, step, is_read=not self.is_lazy)
 
     def read(self, is_asked: Bool[Tensor, "row"]) -> Float[Tensor, "row own"]:
         """Have a lazy guide read what it has not read of the rows asked for; return `own`.
@@ -214,7 +204,8 @@ class Session:
         Where there are many rows it reads all: some row always asks, and one token of each row is
         the cheapest way to read.
         """
-        assert self.guide is not None, "there is a guide to read"
+        guide = self.layers.reader
+        assert guide is not None, "there is a guide to read"
         is_due = self.unread > 0
         if self.num_rows < MANY_ROWS:
             is_due &= is_asked
@@ -229,7 +220,7 @@ class Session:
             rows, columns, step = self._unread_columns(is_due)
         tokens = self.cache.notes[0][0, 0, rows, 0, columns, 0]
         tapped = self.cache.notes[-1][0, 0, rows, 0, columns]
-        own = self.guide.read(tokens, tapped, step.of(slice(self.num_policy_layers, None)))
+        own = guide.read(tokens, tapped, step.of(slice(self.num_policy_layers, None)))
         assert own is not None, "a lazy guide has states of its own"
         if self.own is None:
             self.own = own.new_zeros(self.num_rows, *own.shape[1:])
@@ -237,9 +228,11 @@ class Session:
         self.unread = torch.where(is_due, 0, self.unread)
         return self.own
 
-    def logits(self) -> Float[Tensor, "row vocab"]:
-        """Return the policy's scores of every row's next token."""
-        return linear(self.hidden, self.model.lm_head.weight).float()
+    def _step(
+        self, positions: Tensor, places: Callable[[], Places], attends: Callable[[], list[Attend]]
+    ) -> Step:
+        table = self.layers.turns(self._furthest + 1)
+        return Step(positions, table, self.stack, Once(places), Once(attends))
 
     def _last_column(self) -> tuple[Tensor, Tensor, Step]:
         """Return row and column of every row's last token, and where those stand."""
@@ -248,19 +241,17 @@ class Session:
 
     def _column_step(self, column: int) -> Step:
         """Return where one token of every row stands that is at a column."""
-        positions = self.positions - (self.clock - column)
+        positions = self.positions if column == self.clock else self.positions - 1
         columns = torch.full_like(self.all_rows, column)
-        return Step(
+        return self._step(
             positions,
-            self.turns(positions),
-            self.stack,
-            cache(partial(self._places, self.all_rows, positions, columns, columns)),
-            cache(lambda: self.cache.row_attends(column, *self._sights(column))),
+            lambda: self._places(self.all_rows, positions, columns, columns),
+            lambda: self.cache.row_attends(column, *self._sights(column)),
         )
 
     def _places(self, rows: Tensor, positions: Tensor, columns: Tensor, ends: Tensor) -> Places:
         """Return where tokens stand that see their row up to `ends` (exclusive), and themselves."""
-        firsts, window = self.starts[rows], self.model.config.sliding_window
+        firsts, window = self.starts[rows], self.window
         if window is not None:
             firsts = torch.maximum(firsts, ends - window + 1)
         if not self.trunk_lengths.shape[0]:
@@ -290,8 +281,7 @@ class Session:
             return self.cache.grid_attends(Grid(of, row, columns, rank, size, seen), view)
 
         places = partial(self._places, rows, positions, columns, columns)
-        step = Step(positions, self.turns(positions), self.stack, cache(places), cache(attends))
-        return rows, columns, step
+        return rows, columns, self._step(positions, places, attends)
 
     def next_step(self) -> Step:
         """Return where one more token of every row stands."""
@@ -302,7 +292,7 @@ class Session:
     def _sights(self, column: int) -> tuple[Tensor | None, TrunkView | None]:
         """Return what a token of each row sees at a column, of its row and of its trunk."""
         self._refresh()
-        width = self.model.config.sliding_window
+        width = self.window
         if width is not None:
             positions = self.positions - (self.clock - column)
             ends = self.all_rows.new_full((self.num_rows, 1), column)
@@ -326,7 +316,7 @@ class Session:
     ) -> Float[Tensor, "row entry column"]:
         """Return what tokens see that stand at columns `ends` (-1: there is none)."""
         width = max(self.clock, int(ends.max()) + 1)
-        window = self.model.config.sliding_window
+        window = self.window
         return sight_until(ends, starts, width, window, self.hidden.dtype)
 
     def candidate_step(
@@ -356,7 +346,7 @@ class Session:
             return [side_by_side(num_first, *pair) for pair in zip(firsts, found, strict=True)]
 
         places = partial(self._places, rows, positions, columns, ends)
-        return Step(positions, self.turns(positions), self.stack, cache(places), cache(attends))
+        return self._step(positions, places, attends)
 
     def _rivals_attend(
         self, rows: Tensor, ranks: Tensor, size: int, positions: Tensor
@@ -366,8 +356,8 @@ class Session:
         row = torch.searchsorted(of, rows)
         columns = torch.arange(self.clock + size, device=self.device)
         first = self.starts[of]
-        if self.model.config.sliding_window is not None:
-            first = first.clamp(min=self.clock - self.model.config.sliding_window + 1)
+        if self.window is not None:
+            first = first.clamp(min=self.clock - self.window + 1)
         past = (columns < self.clock) & (columns >= first[:, None, None])
         itself = columns == self.clock + torch.arange(size, device=self.device)[:, None]
         grid = Grid(
@@ -391,7 +381,7 @@ class Session:
         width = int(self.cache.trunks[0].shape[4])
         places = torch.arange(width, device=self.device)
         seen = places >= width - self.trunk_lengths[:, None, None]
-        size, window = int(counts.max()), self.model.config.sliding_window
+        size, window = int(counts.max()), self.window
         if window is not None:  # place p of a trunk has position p - (width - length)
             queries = torch.zeros(count, size, dtype=torch.long, device=self.device)
             queries[trunk, rank] = positions[entries]
@@ -410,7 +400,7 @@ class Session:
         if self.num_rows >= MANY_ROWS and is_read is None and not bool(self.unread.any()):
             is_lazy = False  # of so many rows one will ask at once
         step = self.next_step()
-        hidden, tapped, own = forward(self.model, self.guide, chosen, step, is_read=not is_lazy)
+        hidden, tapped, own = self.layers.forward(chosen, step, is_read=not is_lazy)
         self.own = own if own is not None else self.own
         self.positions_computed += self.num_rows
         if self.is_lazy and not is_lazy:

@@ -6,7 +6,7 @@ Place in the flow: `prefill` and `session` say where tokens stand and what they 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -16,54 +16,118 @@ from torch.nn import functional
 from system2.engine.attention import Attend
 from system2.engine.cache import Cache, Places
 from system2.engine.model import LanguageModel, Layer, run_layer
-from system2.engine.native import native_layers, normed
+from system2.engine.native import NativeStack, linear, native_layers, normed
+
+FIRST_TABLE = 512
+"""Positions whose rotary turns are looked up from the start."""
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """What is made when it is first called for."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._made = make, list[T]()
+
+    def __call__(self) -> T:
+        """Return it."""
+        if not self._made:
+            self._made.append(self._make())
+        return self._made[0]
+
+
+class Layers:
+    """A policy's layers and then its reader's, with their weights as they are now.
+
+    To be made anew when those change (`LocalPolicy` does). `native` runs them by one call, where
+    that is possible; else torch does, kernel by kernel.
+    """
+
+    def __init__(self, model: LanguageModel, reader: "Reader | None" = None) -> None:
+        self.model, self.reader = model, reader
+        both = [*model.model.layers, *(reader.layers() if reader is not None else ())]
+        self.weights = [cast(Layer, layer).weights() for layer in both]
+        self.native = native_layers(self.weights)
+        self._table = self._turned(FIRST_TABLE)
+
+    def new_cache(self) -> Cache:
+        """Return an empty cache for the layers."""
+        shapes = [(w.kv_heads, w.head_dim) for w in self.weights]
+        first = self.weights[0].qkv
+        return Cache(shapes, dtype=first.dtype, device=first.device)
+
+    def turns(self, limit: int) -> tuple[Tensor, Tensor]:
+        """Return the policy's rotary turns of at least the positions 0 to `limit` (exclusive)."""
+        if limit > self._table[0].shape[0]:
+            self._table = self._turned(2 * limit)
+        return self._table
+
+    def _turned(self, limit: int) -> tuple[Tensor, Tensor]:
+        return self.model.turns(torch.arange(limit, device=self.model.model.norm.weight.device))
+
+    def logits(self, hidden: Float[Tensor, "row size"]) -> Float[Tensor, "row vocab"]:
+        """Return the policy's scores of the next token."""
+        return linear(hidden, self.model.lm_head.weight).float()
+
+    def forward(
+        self, tokens: Int[Tensor, "token"], step: "Step", *, is_read: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Run tokens; return the policy's normed last states, what a reader taps, what it read.
+
+        Each `[token size]`; `is_read` False: it reads later, or has read these tokens.
+        """
+        trunk, top = self.model.model, self.model.config.num_layers
+        tap = self.reader.tap if self.reader is not None else top
+        tapped = step.of(slice(tap)).run(functional.embedding(tokens, trunk.embed_tokens.weight))
+        x = step.of(slice(tap, top)).run(tapped) if tap < top else tapped
+        own = None
+        if self.reader is not None and is_read:
+            own = self.reader.read(tokens, tapped, step.of(slice(top, None)))
+        return normed(x, trunk.norm.weight, trunk.norm.eps), tapped, own
 
 
 class Stack:
-    """The layers of a policy, and then of its reader, over the cache that they write.
+    """Layers over a cache of their own."""
 
-    One call runs them where `native` does; else torch, kernel by kernel.
-    """
-
-    def __init__(self, model: LanguageModel, reader: "Reader | None") -> None:
-        layers = [*model.model.layers, *(reader.layers() if reader is not None else ())]
-        self.weights = [cast(Layer, layer).weights() for layer in layers]
-        shapes = [(w.kv_heads, w.head_dim) for w in self.weights]
-        first = self.weights[0].qkv
-        self.cache = Cache(shapes, dtype=first.dtype, device=first.device)
-        self.native = native_layers(self.weights, self.cache)
+    def __init__(self, layers: Layers) -> None:
+        self.weights, self.cache = layers.weights, layers.new_cache()
+        self.native = NativeStack(layers.native, self.cache) if layers.native is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the tokens of one forward stand, for some of the `layers` of a stack.
+    """Where the tokens of one forward stand, for some of the layers of a `stack`.
 
-    `turns` are the policy's rotary turns of the tokens' positions. `places` and `attends` say
-    the same in two ways, and only one of them is asked: where each token stands and what it
-    sees, or what each layer of the stack attends with.
+    `table` holds the policy's rotary turns, position by position. `places` and `attends` say the
+    same in two ways, and only one of them is asked: where each token stands and what it sees,
+    or what each layer of the stack attends with.
     """
 
     positions: Int[Tensor, "token"]
-    turns: tuple[Tensor, Tensor]
+    table: tuple[Tensor, Tensor]
     stack: Stack
-    places: Callable[[], Places]
-    attends: Callable[[], Sequence[Attend]]
+    places: Once[Places]
+    attends: Once[Sequence[Attend]]
     layers: slice = field(default_factory=lambda: slice(None))
 
     def of(self, layers: slice) -> "Step":
         """Return the step of some of the stack's layers."""
-        at = (self.positions, self.turns, self.stack, self.places, self.attends)
-        return Step(*at, layers)
+        return Step(self.positions, self.table, self.stack, self.places, self.attends, layers)
 
     def run(
-        self, x: Float[Tensor, "token size"], turns: tuple[Tensor, Tensor] | None = None
+        self, x: Float[Tensor, "token size"], table: tuple[Tensor, Tensor] | None = None
     ) -> Float[Tensor, "token size"]:
-        """Run the layers over hidden states; `turns` other than the policy's for another model."""
-        if self.stack.native is not None:
-            return self.stack.native.run(self.layers, x, turns or self.turns, self.places())
-        layers = zip(self.stack.weights, self.attends(), strict=True)
-        for weights, attend in list(layers)[self.layers]:
-            x = run_layer(weights, x, turns or self.turns, attend)
+        """Run the layers over hidden states; `table` other than the policy's for another model."""
+        if (native := self.stack.native) is not None:
+            return native.run(self.layers, x, table or self.table, self.positions, self.places())
+        cos, sin = table or self.table
+        turns = cos[self.positions], sin[self.positions]
+        layers = list(zip(self.stack.weights, self.attends(), strict=True))
+        for weights, attend in layers[self.layers]:
+            x = run_layer(weights, x, turns, attend)
         return x
 
 
@@ -91,31 +155,3 @@ class Reader(Protocol):
     ) -> Float[Tensor, "token own"] | None:
         """Run its own layers, those of `step`, over tokens; return their states, if any."""
         ...
-
-
-def forward(
-    model: LanguageModel,
-    reader: Reader | None,
-    tokens: Int[Tensor, "token"],
-    step: Step,
-    *,
-    is_read: bool = True,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run tokens; return the policy's normed last states, what a reader taps, what it read.
-
-    Each `[token size]`; `is_read` False: it reads later, or has read these tokens.
-    """
-    trunk, top = model.model, model.config.num_layers
-    tap = reader.tap if reader is not None else top
-    tapped = step.of(slice(tap)).run(functional.embedding(tokens, trunk.embed_tokens.weight))
-    x = step.of(slice(tap, top)).run(tapped) if tap < top else tapped
-    own = None
-    if reader is not None and is_read:
-        own = reader.read(tokens, tapped, step.of(slice(top, None)))
-    return normed(x, trunk.norm.weight, trunk.norm.eps), tapped, own
-
-
-def rotary_table(model: LanguageModel, limit: int) -> tuple[Tensor, Tensor]:
-    """Return the rotary turns of positions 0 to `limit` (exclusive): looked up, step by step."""
-    device = model.model.norm.weight.device
-    return model.turns(torch.arange(limit, device=device))

@@ -257,6 +257,7 @@ class ContrastiveGuide:
     gamma: float = 0.5
     tap: int = 0
     is_lazy: ClassVar[bool] = False
+    _table: tuple[Tensor, Tensor] | None = None
 
     def layers(self) -> Iterable[nn.Module]:
         """Return the amateur's layers."""
@@ -268,8 +269,10 @@ class ContrastiveGuide:
 
     def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> Float[Tensor, "token amateur"]:
         """Return the amateur's hidden states."""
-        trunk, turns = self.amateur.model, self.amateur.turns(step.positions)
-        return trunk.norm(step.run(trunk.embed_tokens(tokens), turns))
+        trunk, limit = self.amateur.model, step.table[0].shape[0]
+        if self._table is None or limit > self._table[0].shape[0]:
+            self._table = self.amateur.turns(torch.arange(limit, device=tokens.device))
+        return trunk.norm(step.run(trunk.embed_tokens(tokens), self._table))
 
     def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
         """Return the contrast on the plausible set, -inf elsewhere."""

@@ -18,6 +18,7 @@ from system2.engine.model import LanguageModel, ModelConfig, initialise
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import PrefixTree
 from system2.engine.session import Session
+from system2.engine.step import Layers
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import find_checkpoint, load_model, read_tensors, save_model
 
@@ -206,7 +207,7 @@ def test_session_token_by_token_equals(
 
     With and without a beginning that is kept once for several rows.
     """
-    session = Session(twin.ours)
+    session = Session(Layers(twin.ours))
     texts = [list(row) for row in tokens.tolist()]
     session.admit([tuple(texts[0][:9]), tuple(texts[1][:2])], [1, 2], is_trunk=trunks[0])
     rows = [texts[0][:9], texts[1][:2], texts[1][:2]]
@@ -245,7 +246,7 @@ def test_session_token_by_token_equals(
 def test_prefill_in_stretches_equals(twin: Twin, tokens: Tensor, chunk: int) -> None:
     """Prompts of several lengths run in stretches that cut them anywhere."""
     prompts = [tuple(tokens[row, :n].tolist()) for row, n in enumerate((40, 11, 26))]
-    prefill = Prefill(twin.ours, None, prompts)
+    prefill = Prefill(Layers(twin.ours), prompts)
     while not prefill.is_done:
         before = prefill.num_computed
         prefill.advance(chunk)
@@ -261,14 +262,14 @@ def test_what_the_tree_knows_is_not_run_again(twin: Twin, tokens: Tensor) -> Non
     """A text found whole, one that goes on from another, one that parts from it, a new one."""
     texts = [tuple(row) for row in tokens.tolist()]
     tree = PrefixTree(1 << 20)
-    first = Prefill(twin.ours, None, [texts[0][:20]], tree)
+    first = Prefill(Layers(twin.ours), [texts[0][:20]], tree)
     first.advance(100)
     prompts = [texts[0][:20], texts[0][:31], texts[0][:9] + texts[1][:8], texts[0][:12], texts[2]]
-    prefill = Prefill(twin.ours, None, prompts, tree)
+    prefill = Prefill(Layers(twin.ours), prompts, tree)
     while not prefill.is_done:
         prefill.advance(13)
     assert prefill.num_computed == 0 + 11 + 8 + 1 + 40
-    session = Session(twin.ours)
+    session = Session(Layers(twin.ours))
     session.join(prefill, [0, 1, 2, 3, 4], [False, True, False, True, False])
     rows = [list(prompt) for prompt in prompts]
     for i in range(4):
@@ -285,7 +286,7 @@ def test_candidates_equal_their_own_continuations(
     twin: Twin, tokens: Tensor, is_trunk: bool
 ) -> None:
     """Right after the prompts, and when the rows' own tokens have outgrown every window."""
-    session = Session(twin.ours)
+    session = Session(Layers(twin.ours))
     prefixes = [tuple(tokens[0, :12].tolist()), tuple(tokens[1, :3].tolist())]
     session.admit(prefixes, [1, 1], is_trunk=is_trunk)
     rows, ranks, ids = [0, 0, 0, 1, 1], [0, 1, 2, 0, 1], [7, 8, 9, 7, 450]
