@@ -113,7 +113,6 @@ class Cache:
     The layers may belong to several models (a policy's, then its verifier's): rows are taken
     and joined for all of them at once. `shapes[l]` is layer l's number of key heads and their
     size; neighbours of one shape share a slab `[layer 2 row kv column dim]`, keys then values.
-    `notes` are slabs of the same axes for what else is kept of every column.
     """
 
     def __init__(
@@ -126,7 +125,6 @@ class Cache:
             for (heads, dim), layers in runs
         ]
         self.trunks: list[Tensor] = list(self.own)
-        self.notes: list[Tensor] = []
 
     @property
     def num_columns(self) -> int:
@@ -143,12 +141,11 @@ class Cache:
         if more_columns or more_rows:
             pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
             self.own = [functional.pad(slab, pad) for slab in self.own]
-            self.notes = [functional.pad(slab, pad) for slab in self.notes]
 
     def shift(self, columns: int, clock: int) -> None:
         """Move what stands before the clock to the right; to the left where negative."""
         self.reserve(self.num_rows, clock + columns)
-        for slab in (*self.own, *self.notes):
+        for slab in self.own:
             first = max(0, -columns)
             moved = slab[..., : self.num_rows, :, first:clock, :].clone()
             slab[..., : self.num_rows, :, first + columns : clock + columns, :] = moved
@@ -164,7 +161,7 @@ class Cache:
             return
         self.reserve(self.num_rows, 0)
         sources = rows[moved]
-        for slab in (*self.own, *self.notes):
+        for slab in self.own:
             slab[:, :, moved, :, :clock] = slab[:, :, sources, :, :clock]
 
     def take_trunks(self, trunks: Int[Tensor, "trunk"]) -> None:

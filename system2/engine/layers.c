@@ -315,16 +315,19 @@ static void run_block(const Layer *w, const Store *kept, int tokens, int size, f
     product(narrow, tokens, inner, w->down, size, states, size, w->down_bias, 1);
 }
 
-/* Run `count` layers over x [tokens size], in place. A token may see what an earlier one of the same
-   call puts into the cache. */
+/* Run `count` layers over x [tokens size], in place; what layer `tap` is given goes to `tapped`, where
+   that is not null. A token may see what an earlier one of the same call puts into the cache. */
 void run_layers(const Layer *layers, const Store *stores, int32_t count, int64_t tokens,
-                int32_t size, float *x, const Turns *turns, const Places *at, float *scratch) {
-    for (int32_t l = 0; l < count; l++)
+                int32_t size, float *x, int32_t tap, float *tapped, const Turns *turns,
+                const Places *at, float *scratch) {
+    for (int32_t l = 0; l < count; l++) {
+        if (tapped && l == tap) memcpy(tapped, x, sizeof(float) * (size_t)(tokens * size));
         for (int64_t first = 0; first < tokens; first += BLOCK) {
             int here = (int)(tokens - first < BLOCK ? tokens - first : BLOCK);
             run_block(layers + l, stores + l, here, size, x + first * size, turns, at, first,
                       scratch);
         }
+    }
 }
 
 /* y = rms norm of x [rows size] */
@@ -393,6 +396,20 @@ int64_t cut(const float *logits, int64_t rows, int64_t vocab, float least, float
     return listed;
 }
 
+/* Where is_open[rows[n]]: kept[rows[n]][ids[n]] += beta * (own[rows[n]] . head[ids[n]] - itself);
+   kept [.. vocab], own [.. size], head [vocab size] as it is, not packed. */
+void judge(float *kept, int64_t vocab, int64_t count, const int64_t *rows, const int64_t *ids,
+           const uint8_t *is_open, const float *own, const float *head, int32_t size, float beta) {
+    for (int64_t n = 0; n < count; n++) {
+        if (!is_open[rows[n]]) continue;
+        const float *state = own + rows[n] * size, *weight = head + ids[n] * size;
+        float *logit = kept + rows[n] * vocab + ids[n];
+        vec sum = all(0.0f);
+        for (int i = 0; i < size; i += WIDE) sum += load(state + i) * load(weight + i);
+        *logit += beta * (total(sum) - *logit);
+    }
+}
+
 /* Draw from rows of logits, or take the most probable where a row's temperature is 0 (its lowest id
    among equals, its log-probability at temperature 1). Draw d of row n is the token where the
    cumulative distribution passes uniforms[n][d]; what is e^-80 times as probable as the best is
@@ -409,7 +426,15 @@ void choose(const float *logits, int64_t rows, int64_t vocab, const float *tempe
         for (int64_t v = vocab; v < spans * SPAN; v++) scratch[v] = -INFINITY;
         double whole = 0.0;
         for (int64_t s = 0; s < spans; s++) {
-            vec sum = all(0.0f);
+            vec sum = all(0.0f), tops = all(-INFINITY);
+            for (int64_t v = s * SPAN; v < (s + 1) * SPAN; v += WIDE)
+                tops = larger(load(scratch + v), tops);
+            longs is_far = (longs)(tops - all(top) < all(-80.0f * warmth)); /* all of the span */
+            if ((is_far[0] & is_far[1] & is_far[2] & is_far[3]) == -1) {
+                memset(scratch + s * SPAN, 0, sizeof(float) * SPAN);
+                sums[s] = whole;
+                continue;
+            }
             for (int64_t v = s * SPAN; v < (s + 1) * SPAN; v += WIDE) {
                 vec warm = (load(scratch + v) - all(top)) / all(warmth);
                 ints is_out = warm < all(-80.0f);

@@ -14,8 +14,10 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.weak import WeakIdKeyDictionary
@@ -81,10 +83,17 @@ _INT, _LONG = ctypes.c_int32, ctypes.c_int64
 _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "needs_avx2": ([], ctypes.c_int),
     "scratch_floats": ([_POINTER, _INT, _LONG], _LONG),
-    "run_layers": ([*[_POINTER] * 2, _INT, _LONG, _INT, *[_POINTER] * 4], None),
+    "run_layers": (
+        [*[_POINTER] * 2, _INT, _LONG, _INT, _POINTER, _INT, *[_POINTER] * 4],
+        None,
+    ),
     "normed": ([_POINTER, _LONG, _INT, _POINTER, ctypes.c_float, _POINTER], None),
     "linear": ([_POINTER, _INT, _INT, _POINTER, _INT, _POINTER], None),
     "cut": ([_POINTER, _LONG, _LONG, ctypes.c_float, _POINTER, _LONG, *[_POINTER] * 4], _LONG),
+    "judge": (
+        [_POINTER, _LONG, _LONG, *[_POINTER] * 5, _INT, ctypes.c_float],
+        None,
+    ),
     "choose": ([_POINTER, _LONG, _LONG, *[_POINTER] * 2, _LONG, *[_POINTER] * 4], None),
 }
 
@@ -163,8 +172,12 @@ class NativeStack:
         table: tuple[Float[Tensor, "position 1 dim"], Float[Tensor, "position 1 dim"]],
         positions: Int[Tensor, "token"],
         places: Places,
-    ) -> Float[Tensor, "token size"]:
-        """Return what some of the layers make of hidden states; `table` turns each position."""
+        tap: int | None = None,
+    ) -> tuple[Float[Tensor, "token size"], Tensor | None]:
+        """Return what some of the layers make of hidden states, and what layer `tap` is given.
+
+        `table` turns each position.
+        """
         if self.cache.own is not self._own or self.cache.trunks is not self._trunks:
             self._bind()
         if places is not self._places:
@@ -173,6 +186,7 @@ class NativeStack:
             self._at.places = self.cache.trunks[0].shape[4]
         first, last, _ = layers.indices(len(self._stores))
         x = x.detach().clone()
+        tapped = torch.empty_like(x) if tap is not None else None
         self._run(
             ctypes.byref(self.layers.layers, first * ctypes.sizeof(_Layer)),
             ctypes.byref(self._stores, first * ctypes.sizeof(_Store)),
@@ -180,11 +194,13 @@ class NativeStack:
             x.shape[0],
             self.layers.size,
             x.data_ptr(),
+            tap or 0,
+            tapped.data_ptr() if tapped is not None else None,
             ctypes.byref(_Turns(table[0].data_ptr(), table[1].data_ptr(), positions.data_ptr())),
             ctypes.byref(self._at),
             self._scratch.data_ptr(),
         )
-        return x
+        return x, tapped
 
     def _bind(self) -> None:
         """Have the stores point at the cache's slabs, which have moved."""
@@ -267,6 +283,23 @@ def kept(
         listed = library().cut(logits.data_ptr(), rows, vocab, least, found.data_ptr(), room, *at)
     of, ids, ranks = lists[:, :listed].unbind()
     return found, of, ids, ranks, counts
+
+
+def judge(
+    kept: Float[Tensor, "row vocab"],
+    rows: Int[Tensor, "plausible"],
+    ids: Int[Tensor, "plausible"],
+    is_open: NDArray[np.bool_],
+    own: Float[Tensor, "row size"],
+    head: Float[Tensor, "vocab size"],
+    beta: float,
+) -> bool:
+    """Add beta * (own . head - logit) to the plausible logits of open rows; whether it could."""
+    if not (_is_vocabulary(kept) and _is_fit(own, head) and head.is_contiguous()):
+        return False
+    at = [x.data_ptr() for x in (rows, ids, torch.from_numpy(is_open), own, head)]
+    library().judge(kept.data_ptr(), kept.shape[1], rows.shape[0], *at, own.shape[1], beta)
+    return True
 
 
 def _is_vocabulary(logits: Tensor) -> bool:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from system2.core import Tokens
@@ -19,11 +21,10 @@ from system2.engine.cache import Grid, Places, TrunkView
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import Slabs
 from system2.engine.step import Layers, Once, Reader, Stack, Step
+from system2.engine.unread import Stretches, Unread
 
 DROP_AT = 8
 """Trunks without rows are dropped when they are an eighth of all."""
-MANY_ROWS = 8
-"""From so many rows on a lazy guide reads all of them at once."""
 
 
 class Guide(Reader, Protocol):
@@ -47,9 +48,8 @@ class Session:
 
     Row r holds the columns `starts[r]` to the clock, after those of trunk `trunk_of[r]` (-1:
     none); its next token has position `positions[r]`. `hidden[r]` is the policy's last hidden
-    state there, `own[r]` what the guide read there; a lazy one has its last `unread[r]`
-    columns still to read. `all_rows` names the rows as they stand; `positions_computed`
-    counts the positions run.
+    state there, `own[r]` what the guide read there, but for what a lazy one has left `unread`.
+    `all_rows` names the rows as they stand; `positions_computed` counts the positions run.
     """
 
     def __init__(self, layers: Layers) -> None:
@@ -67,16 +67,11 @@ class Session:
         self.trunk_lengths: Tensor = nothing
         self.hidden = self.cache.own[0].new_zeros(0, model.config.hidden_size)
         self.own: Tensor | None = None
-        self.unread: Tensor = nothing
-        self.is_lazy = guide is not None and guide.is_lazy
-        if guide is not None and self.is_lazy:
-            ids = torch.zeros(1, 1, 0, 1, 0, 1, dtype=torch.long, device=self.device)
-            taps = self.cache.own[0].new_zeros(1, 1, 0, 1, 0, model.config.hidden_size)
-            self.cache.notes = [ids, taps] if guide.tap else [ids]
+        is_lazy = guide is not None and guide.is_lazy
+        self.unread = Unread(self.hidden) if is_lazy else None
         self.positions_computed = 0
         self.all_rows: Tensor = nothing
         self._furthest = 0
-        self._is_noted = False  # whether the last column's notes are there for every row
         self._ahead = 0  # columns from the clock on that candidates hold
         self._seen: Tensor | None = None
         self._view: TrunkView | None = None
@@ -126,7 +121,8 @@ class Session:
         self.starts = torch.cat((self.starts, starts))
         self.all_rows = torch.arange(old + len(rows), device=self.device)
         self.positions = torch.cat((self.positions, lengths[of]))
-        self.unread = torch.cat((self.unread, torch.zeros_like(starts)))
+        if self.unread is not None:
+            self.unread.join(len(rows))
         self.trunk_of = torch.cat((self.trunk_of, trunked))
         self.trunk_lengths = torch.cat((self.trunk_lengths, lengths[trunks]))
         self.hidden = torch.cat((self.hidden, done.hidden[of]))
@@ -135,7 +131,7 @@ class Session:
             self.own = own if self.own is None or not old else torch.cat((self.own, own))
         self._furthest = max(self._furthest if old else 0, *map(len, done.prompts))
         self.positions_computed += done.num_computed
-        self._is_view_fresh = self._is_noted = False
+        self._is_view_fresh = False
 
     def take(self, rows: Int[Tensor, "row"]) -> None:
         """Go on with the given rows, in that order, a row as often as it is named.
@@ -147,7 +143,8 @@ class Session:
             return
         self.cache.take(rows, self.clock + self._ahead)
         self.starts, self.positions = self.starts[rows], self.positions[rows]
-        self.unread = self.unread[rows]
+        if self.unread is not None:
+            self.unread.take(rows)
         self.hidden, self.trunk_of = self.hidden[rows], self.trunk_of[rows]
         self.all_rows = torch.arange(rows.shape[0], device=self.device)
         if self.own is not None:
@@ -188,7 +185,8 @@ class Session:
 
         And how many of the last columns are left out, since they are not read yet.
         """
-        start, unread = int(self.starts[row]), int(self.unread[row])
+        start = int(self.starts[row])
+        unread = int(self.unread.counts[row]) if self.unread is not None else 0
         end = max(start, self.clock - unread)
         return [slab[:, :, row, :, start:end] for slab in self.cache.own], self.clock - end
 
@@ -196,36 +194,22 @@ class Session:
         self, tokens: Int[Tensor, "token"], step: Step
     ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token size"], Tensor | None]:
         """Run tokens through the policy; return its states, what the guide taps, what it read."""
-        return self.layers.forward(tokens, step, is_read=not self.is_lazy)
+        return self.layers.forward(tokens, step, is_read=self.unread is None)
 
-    def read(self, is_asked: Bool[Tensor, "row"]) -> Float[Tensor, "row own"]:
-        """Have a lazy guide read what it has not read of the rows asked for; return `own`.
-
-        Where there are many rows it reads all: some row always asks, and one token of each row is
-        the cheapest way to read.
-        """
+    def read(self, is_asked: NDArray[np.bool_]) -> Float[Tensor, "row own"]:
+        """Have a lazy guide read what it has not read of the rows asked for; return `own`."""
         guide = self.layers.reader
         assert guide is not None, "there is a guide to read"
-        is_due = self.unread > 0
-        if self.num_rows < MANY_ROWS:
-            is_due &= is_asked
-        number = int(is_due.sum())
-        if not number:
-            assert self.own is not None, "prompts are read as they are run"
-            return self.own
-        if self._is_noted and 2 * number >= self.num_rows and int(self.unread.max()) == 1:
-            is_due = torch.ones_like(is_due)  # what is read twice does no harm
-            rows, columns, step = self._last_column()
-        else:
-            rows, columns, step = self._unread_columns(is_due)
-        tokens = self.cache.notes[0][0, 0, rows, 0, columns, 0]
-        tapped = self.cache.notes[-1][0, 0, rows, 0, columns]
-        own = guide.read(tokens, tapped, step.of(slice(self.num_policy_layers, None)))
-        assert own is not None, "a lazy guide has states of its own"
-        if self.own is None:
-            self.own = own.new_zeros(self.num_rows, *own.shape[1:])
-        self.own[is_due] = own[columns == self.clock - 1]
-        self.unread = torch.where(is_due, 0, self.unread)
+        assert self.unread is not None, "it is lazy"
+        what = self.unread.of(is_asked)
+        if what is not None:
+            step = self._stretch_step(what).of(slice(self.num_policy_layers, None))
+            own = guide.read(*self.unread.read(what), step)
+            assert own is not None, "a lazy guide has states of its own"
+            if self.own is None:
+                self.own = own.new_zeros(self.num_rows, *own.shape[1:])
+            self.own[torch.from_numpy(what.of)] = own[what.ends]
+        assert self.own is not None, "prompts are read as they are run"
         return self.own
 
     def _step(
@@ -233,21 +217,6 @@ class Session:
     ) -> Step:
         table = self.layers.turns(self._furthest + 1)
         return Step(positions, table, self.stack, Once(places), Once(attends))
-
-    def _last_column(self) -> tuple[Tensor, Tensor, Step]:
-        """Return row and column of every row's last token, and where those stand."""
-        columns = torch.full_like(self.all_rows, self.clock - 1)
-        return self.all_rows, columns, self._column_step(self.clock - 1)
-
-    def _column_step(self, column: int) -> Step:
-        """Return where one token of every row stands that is at a column."""
-        positions = self.positions if column == self.clock else self.positions - 1
-        columns = torch.full_like(self.all_rows, column)
-        return self._step(
-            positions,
-            lambda: self._places(self.all_rows, positions, columns, columns),
-            lambda: self.cache.row_attends(column, *self._sights(column)),
-        )
 
     def _places(self, rows: Tensor, positions: Tensor, columns: Tensor, ends: Tensor) -> Places:
         """Return where tokens stand that see their row up to `ends` (exclusive), and themselves."""
@@ -264,40 +233,44 @@ class Session:
         seen = seen.clamp(max=self.cache.trunks[0].shape[4])
         return Places(rows, columns, firsts, ends, trunks, seen)
 
-    def _unread_columns(self, is_due: Bool[Tensor, "row"]) -> tuple[Tensor, Tensor, Step]:
-        """Return row and column of all that rows have not read, and where it stands."""
-        of = is_due.nonzero()[:, 0]
-        counts, size = self.unread[of], int(self.unread[of].max())
-        row = torch.repeat_interleave(torch.arange(of.shape[0], device=self.device), counts)
-        rank = torch.arange(row.shape[0], device=self.device) - (counts.cumsum(0) - counts)[row]
-        rows, back = of[row], counts[row] - rank
-        columns, positions = self.clock - back, self.positions[rows] - back
+    def _stretch_step(self, what: Stretches) -> Step:
+        """Return where the last tokens of some rows stand."""
+        rows, columns = what.rows, self.clock - what.back
+        positions = self.positions[rows] - what.back
 
         def attends() -> list[Attend]:
-            ranks = torch.arange(size, device=self.device)
+            of, counts = (torch.from_numpy(x).to(self.device) for x in (what.of, what.counts))
+            size = int(what.counts.max())
+            row = torch.searchsorted(of, rows)
+            rank, ranks = counts[row] - what.back, torch.arange(size, device=self.device)
             ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
             seen = self._seen_until(ends, self.starts[of])
             view = self._trunk_view(self.trunk_of[rows], positions)
             return self.cache.grid_attends(Grid(of, row, columns, rank, size, seen), view)
 
-        places = partial(self._places, rows, positions, columns, columns)
-        return rows, columns, self._step(positions, places, attends)
+        return self._step(
+            positions, partial(self._places, rows, positions, columns, columns), attends
+        )
 
     def next_step(self) -> Step:
         """Return where one more token of every row stands."""
         self.cache.reserve(self.num_rows, self.clock + 1)
         self._ahead = 1
-        return self._column_step(self.clock)
+        columns = torch.full_like(self.all_rows, self.clock)
+        return self._step(
+            self.positions,
+            partial(self._places, self.all_rows, self.positions, columns, columns),
+            lambda: self.cache.row_attends(self.clock, *self._sights()),
+        )
 
-    def _sights(self, column: int) -> tuple[Tensor | None, TrunkView | None]:
-        """Return what a token of each row sees at a column, of its row and of its trunk."""
+    def _sights(self) -> tuple[Tensor | None, TrunkView | None]:
+        """Return what a token of each row sees at the clock, of its row and of its trunk."""
         self._refresh()
-        width = self.window
-        if width is not None:
-            positions = self.positions - (self.clock - column)
-            ends = self.all_rows.new_full((self.num_rows, 1), column)
-            return self._seen_until(ends, self.starts), self._trunk_view(self.trunk_of, positions)
-        return None if self._seen is None else self._seen[:, :, : column + 1], self._view
+        if self.window is not None:
+            ends = self.all_rows.new_full((self.num_rows, 1), self.clock)
+            view = self._trunk_view(self.trunk_of, self.positions)
+            return self._seen_until(ends, self.starts), view
+        return None if self._seen is None else self._seen[:, :, : self.clock + 1], self._view
 
     def _refresh(self) -> None:
         """Work out again what rows see, where rows or columns have changed."""
@@ -342,7 +315,7 @@ class Session:
             found = self._rivals_attend(rows[others], ranks[others], size, positions[others])
             if not num_first:
                 return found
-            firsts = self.cache.row_attends(self.clock, *self._sights(self.clock))
+            firsts = self.cache.row_attends(self.clock, *self._sights())
             return [side_by_side(num_first, *pair) for pair in zip(firsts, found, strict=True)]
 
         places = partial(self._places, rows, positions, columns, ends)
@@ -389,22 +362,14 @@ class Session:
             seen = seen & (near > queries[..., None] - window)
         return TrunkView(entries, trunk, rank, size, sight(seen, self.hidden.dtype))
 
-    def append(
-        self, chosen: Int[Tensor, "row"], is_read: Bool[Tensor, "row"] | None = None
-    ) -> None:
+    def append(self, chosen: Int[Tensor, "row"], is_read: NDArray[np.bool_] | None = None) -> None:
         """Run one token of every row and go on from it.
 
         Rows of which `is_read` are read by the guide already.
         """
-        is_lazy = self.is_lazy
-        if self.num_rows >= MANY_ROWS and is_read is None and not bool(self.unread.any()):
-            is_lazy = False  # of so many rows one will ask at once
-        step = self.next_step()
-        hidden, tapped, own = self.layers.forward(chosen, step, is_read=not is_lazy)
+        hidden, tapped, own = self.run(chosen, self.next_step())
         self.own = own if own is not None else self.own
         self.positions_computed += self.num_rows
-        if self.is_lazy and not is_lazy:
-            is_read = torch.ones_like(chosen, dtype=torch.bool)
         self.go_on(chosen, hidden, tapped, is_read)
 
     def go_on(
@@ -412,15 +377,12 @@ class Session:
         chosen: Int[Tensor, "row"],
         hidden: Float[Tensor, "row size"],
         tapped: Float[Tensor, "row size"],
-        is_read: Bool[Tensor, "row"] | None,
+        is_read: NDArray[np.bool_] | None,
     ) -> None:
         """Move the clock on over tokens that were run, and note what is still to read."""
         self.hidden = hidden
-        if self.is_lazy:
-            for slab, what in zip(self.cache.notes, (chosen[:, None], tapped), strict=False):
-                slab[0, 0, : self.num_rows, 0, self.clock] = what
-            self._is_noted, more = True, self.unread + 1
-            self.unread = more if is_read is None else torch.where(is_read, 0, more)
+        if self.unread is not None:
+            self.unread.add(chosen, tapped, is_read)
         self.clock, self._ahead = self.clock + 1, 0
         self.positions = self.positions + 1
         self._furthest += 1

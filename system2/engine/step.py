@@ -80,9 +80,8 @@ class Layers:
         Each `[token size]`; `is_read` False: it reads later, or has read these tokens.
         """
         trunk, top = self.model.model, self.model.config.num_layers
-        tap = self.reader.tap if self.reader is not None else top
-        tapped = step.of(slice(tap)).run(functional.embedding(tokens, trunk.embed_tokens.weight))
-        x = step.of(slice(tap, top)).run(tapped) if tap < top else tapped
+        x = functional.embedding(tokens, trunk.embed_tokens.weight)
+        x, tapped = step.of(slice(top)).tapped(x, self.reader.tap if self.reader else top)
         own = None
         if self.reader is not None and is_read:
             own = self.reader.read(tokens, tapped, step.of(slice(top, None)))
@@ -122,13 +121,28 @@ class Step:
     ) -> Float[Tensor, "token size"]:
         """Run the layers over hidden states; `table` other than the policy's for another model."""
         if (native := self.stack.native) is not None:
-            return native.run(self.layers, x, table or self.table, self.positions, self.places())
+            at = (table or self.table, self.positions, self.places())
+            return native.run(self.layers, x, *at)[0]
         cos, sin = table or self.table
         turns = cos[self.positions], sin[self.positions]
         layers = list(zip(self.stack.weights, self.attends(), strict=True))
         for weights, attend in layers[self.layers]:
             x = run_layer(weights, x, turns, attend)
         return x
+
+    def tapped(self, x: Float[Tensor, "token size"], tap: int) -> tuple[Tensor, Tensor]:
+        """Run the first layers over hidden states; return theirs, and what layer `tap` is given."""
+        top = self.layers.stop
+        if not 0 < tap < top:
+            states = self.run(x)
+            return states, states if tap else x
+        if (native := self.stack.native) is not None:
+            at = (self.table, self.positions, self.places())
+            states, tapped = native.run(self.layers, x, *at, tap)
+            assert tapped is not None, "it was asked for"
+            return states, tapped
+        tapped = self.of(slice(tap)).run(x)
+        return self.of(slice(tap, top)).run(tapped), tapped
 
 
 class Reader(Protocol):

@@ -21,10 +21,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from system2.engine import native
 from system2.engine.attention import Window
 from system2.engine.model import LanguageModel
 from system2.engine.sampling import Plausible, cut, plausible
@@ -116,7 +119,7 @@ class _Tried:
     """
 
     found: Plausible
-    is_open: Bool[Tensor, "row"]
+    is_open: NDArray[np.bool_]
     hidden: Float[Tensor, "candidate size"] | None = None
     tapped: Float[Tensor, "candidate size"] | None = None
 
@@ -166,21 +169,35 @@ class VerifierGuide:
         self, session: Session, logits: Float[Tensor, "batch vocab"]
     ) -> Float[Tensor, "batch vocab"]:
         """Return z + beta * s on each row's plausible set, -inf elsewhere."""
-        found = cut(logits, self.alpha)
-        is_open, self._last = found.counts > 1, None
+        found, self._last = cut(logits, self.alpha), None
+        if found.ids.shape[0] == logits.shape[0]:
+            return found.kept  # a token a row: nothing to choose
+        counts = found.counts
         if self.gate < 1:
-            is_open &= logits.softmax(dim=-1).amax(dim=-1) < self.gate
-        if not bool(is_open.any()):
+            is_sure = logits.softmax(dim=-1).amax(dim=-1) >= self.gate
+            counts = counts.masked_fill(is_sure, 0)
+        is_open = counts.cpu().numpy() > 1
+        if not is_open.any():
             return found.kept
-        tried = self._last = _Tried(found, is_open)
-        states = session.read(is_open)
-        some = is_open[found.rows].nonzero()[:, 0]
-        rows, ids = found.rows[some], found.ids[some]
-        is_vocab = self.verifier.layout == "vocab"
-        own = states[rows] if is_vocab else self._run(session, tried, some)
+        self._last = _Tried(found, is_open)
+        self._judge(session, self._last, logits)
+        return found.kept
+
+    def _judge(self, session: Session, tried: _Tried, logits: Tensor) -> None:
+        """Add beta * s to what is kept of the logits of open rows."""
+        found, is_vocab = tried.found, self.verifier.layout == "vocab"
+        states = session.read(tried.is_open)
+        if is_vocab:
+            head = self.verifier.top.head.weight
+            at = (found.kept, found.rows, found.ids, tried.is_open, states, head, self.beta)
+            if native.judge(*at):
+                return
+        some = np.flatnonzero(tried.is_open[found.rows.cpu().numpy()])
+        which = torch.from_numpy(some).to(logits.device)
+        rows, ids = found.rows[which], found.ids[which]
+        own = states[rows] if is_vocab else self._run(session, tried, which)
         scores = self.verifier.candidate_scores(own, logits[rows, ids], ids)
         found.kept[rows, ids] += self.beta * scores
-        return found.kept
 
     def _run(
         self, session: Session, tried: _Tried, some: Int[Tensor, "open"]
@@ -206,10 +223,11 @@ class VerifierGuide:
             session.extend(rows, chosen)
             return
         session.take(rows)
-        which, is_read = tried.of(rows, chosen), tried.is_open[rows]
+        which, is_read = tried.of(rows, chosen), tried.is_open[rows.cpu().numpy()]
         ranks = tried.found.ranks[which]
         if tried.hidden is None or tried.tapped is None:
-            session.accept(torch.where(is_read, ranks, 0), is_policy=False)
+            verified = torch.from_numpy(is_read).to(ranks.device)
+            session.accept(torch.where(verified, ranks, 0), is_policy=False)
             session.append(chosen, is_read)
         else:
             session.accept(ranks, is_policy=True)
