@@ -362,30 +362,31 @@ static float largest(const float *z, int64_t count) {
     return top;
 }
 
-/* Keep each row's plausible tokens, those of logits >= its largest + `least`, and set the others to
-   -inf: `kept` [rows vocab]. The first `room` are listed as (row, token, number within the row):
+/* Keep each row's plausible tokens, those of logits >= its largest + `least`, and set the others of
+   `logits` [rows vocab] to -inf. The first `room` are listed as (row, token, number within the row):
    each row's first, then all others, row by row; `counts` says how many a row has (where a logit is
    no number, none, though token 0 is listed). Returns how many there are to list. */
-int64_t cut(const float *logits, int64_t rows, int64_t vocab, float least, float *kept,
-            int64_t room, int64_t *of, int64_t *tokens, int64_t *ranks, int64_t *counts) {
+int64_t cut(float *logits, int64_t rows, int64_t vocab, float least, int64_t room,
+            int64_t *of, int64_t *tokens, int64_t *ranks, int64_t *counts) {
     int64_t listed = rows;
     for (int64_t n = 0; n < rows; n++) {
-        const float *z = logits + n * vocab;
-        float *to = kept + n * vocab, limit = largest(z, vocab) + least;
+        float *z = logits + n * vocab, limit = largest(z, vocab) + least;
         int64_t count = 0;
         of[n] = n, tokens[n] = ranks[n] = 0;
         for (int64_t v = 0; v < vocab; v += WIDE) {
             if (v + WIDE <= vocab) {
                 longs is_kept = (longs)(load(z + v) >= all(limit));
                 if (!(is_kept[0] | is_kept[1] | is_kept[2] | is_kept[3])) {
-                    store(to + v, all(-INFINITY));
+                    store(z + v, all(-INFINITY));
                     continue;
                 }
             }
             for (int64_t u = v; u < v + WIDE && u < vocab; u++) {
                 int is_kept = z[u] >= limit;
-                to[u] = is_kept ? z[u] : -INFINITY;
-                if (!is_kept) continue;
+                if (!is_kept) {
+                    z[u] = -INFINITY;
+                    continue;
+                }
                 int64_t at = count ? listed++ : n;
                 if (at < room) of[at] = n, tokens[at] = u, ranks[at] = count;
                 count++;

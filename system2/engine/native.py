@@ -89,7 +89,7 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     ),
     "normed": ([_POINTER, _LONG, _INT, _POINTER, ctypes.c_float, _POINTER], None),
     "linear": ([_POINTER, _INT, _INT, _POINTER, _INT, _POINTER], None),
-    "cut": ([_POINTER, _LONG, _LONG, ctypes.c_float, _POINTER, _LONG, *[_POINTER] * 4], _LONG),
+    "cut": ([_POINTER, _LONG, _LONG, ctypes.c_float, _LONG, *[_POINTER] * 4], _LONG),
     "judge": (
         [_POINTER, _LONG, _LONG, *[_POINTER] * 5, _INT, ctypes.c_float],
         None,
@@ -267,22 +267,22 @@ LISTED = 32
 """Plausible tokens a row that there is room for at first."""
 
 
-def kept(
+def cut(
     logits: Float[Tensor, "row vocab"], least: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
-    """Return the fields of `sampling.Plausible`; None where torch has to make them."""
-    if not _is_vocabulary(logits):
+    """Return the fields of `sampling.Plausible`, the logits cut in place; None: torch has to."""
+    if not (_is_vocabulary(logits) and logits.is_contiguous()):
         return None
-    logits, (rows, vocab) = logits.contiguous(), logits.shape
-    found, counts = torch.empty_like(logits), torch.empty(rows, dtype=torch.long)
+    rows, vocab = logits.shape
+    counts = torch.empty(rows, dtype=torch.long)
     room, listed = 0, LISTED * rows
     while room < listed:  # more were found than there was room for
         room = listed
         lists = torch.empty(3, room, dtype=torch.long)
         at = [x.data_ptr() for x in (*lists.unbind(), counts)]
-        listed = library().cut(logits.data_ptr(), rows, vocab, least, found.data_ptr(), room, *at)
+        listed = library().cut(logits.data_ptr(), rows, vocab, least, room, *at)
     of, ids, ranks = lists[:, :listed].unbind()
-    return found, of, ids, ranks, counts
+    return logits, of, ids, ranks, counts
 
 
 def judge(

@@ -61,10 +61,11 @@ class Plausible:
 def cut(logits: Float[Tensor, "row vocab"], alpha: float) -> Plausible:
     """Return each row's plausible set (`plausible`), as a list and as what is left of the logits.
 
-    A row of which a logit is no number keeps nothing, and its token 0 is listed.
+    A row of which a logit is no number keeps nothing, and its token 0 is listed. `logits` may be
+    what is cut.
     """
     least = float(np.log(alpha)) if alpha else -math.inf
-    if (found := native.kept(logits, least)) is not None:
+    if (found := native.cut(logits, least)) is not None:
         return Plausible(*found)
     mask = plausible(logits, alpha)
     counts, is_none = mask.sum(dim=1), ~mask.any(dim=1)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,7 +33,10 @@ class Guide(Reader, Protocol):
     def adjust(
         self, session: "Session", logits: Float[Tensor, "batch vocab"]
     ) -> Float[Tensor, "batch vocab"]:
-        """Return adjusted logits of every row's next token; -inf is never chosen."""
+        """Return adjusted logits of every row's next token; -inf is never chosen.
+
+        `logits` are its own, to write on.
+        """
         ...
 
     def advance(
@@ -68,7 +71,7 @@ class Session:
         self.hidden = self.cache.own[0].new_zeros(0, model.config.hidden_size)
         self.own: Tensor | None = None
         is_lazy = guide is not None and guide.is_lazy
-        self.unread = Unread(self.hidden) if is_lazy else None
+        self.unread = Unread() if is_lazy else None
         self.positions_computed = 0
         self.all_rows: Tensor = nothing
         self._furthest = 0
@@ -192,8 +195,8 @@ class Session:
 
     def run(
         self, tokens: Int[Tensor, "token"], step: Step
-    ) -> tuple[Float[Tensor, "token size"], Float[Tensor, "token size"], Tensor | None]:
-        """Run tokens through the policy; return its states, what the guide taps, what it read."""
+    ) -> tuple[Float[Tensor, "token size"], Shaped[Tensor, "token *rest"], Tensor | None]:
+        """Run tokens through the policy; return its states, the guide's input, what it read."""
         return self.layers.forward(tokens, step, is_read=self.unread is None)
 
     def read(self, is_asked: NDArray[np.bool_]) -> Float[Tensor, "row own"]:
@@ -204,7 +207,7 @@ class Session:
         what = self.unread.of(is_asked)
         if what is not None:
             step = self._stretch_step(what).of(slice(self.num_policy_layers, None))
-            own = guide.read(*self.unread.read(what), step)
+            own = guide.read(self.unread.read(what), step)
             assert own is not None, "a lazy guide has states of its own"
             if self.own is None:
                 self.own = own.new_zeros(self.num_rows, *own.shape[1:])
@@ -367,22 +370,21 @@ class Session:
 
         Rows of which `is_read` are read by the guide already.
         """
-        hidden, tapped, own = self.run(chosen, self.next_step())
+        hidden, given, own = self.run(chosen, self.next_step())
         self.own = own if own is not None else self.own
         self.positions_computed += self.num_rows
-        self.go_on(chosen, hidden, tapped, is_read)
+        self.go_on(hidden, given, is_read)
 
     def go_on(
         self,
-        chosen: Int[Tensor, "row"],
         hidden: Float[Tensor, "row size"],
-        tapped: Float[Tensor, "row size"],
+        given: Shaped[Tensor, "row *rest"],
         is_read: NDArray[np.bool_] | None,
     ) -> None:
         """Move the clock on over tokens that were run, and note what is still to read."""
         self.hidden = hidden
         if self.unread is not None:
-            self.unread.add(chosen, tapped, is_read)
+            self.unread.add(given, is_read)
         self.clock, self._ahead = self.clock + 1, 0
         self.positions = self.positions + 1
         self._furthest += 1

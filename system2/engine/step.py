@@ -75,17 +75,18 @@ class Layers:
     def forward(
         self, tokens: Int[Tensor, "token"], step: "Step", *, is_read: bool = True
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Run tokens; return the policy's normed last states, what a reader taps, what it read.
+        """Run tokens; return the policy's normed last states, the reader's input, what it read.
 
         Each `[token size]`; `is_read` False: it reads later, or has read these tokens.
         """
         trunk, top = self.model.model, self.model.config.num_layers
+        tap = self.reader.tap if self.reader is not None else 0
         x = functional.embedding(tokens, trunk.embed_tokens.weight)
-        x, tapped = step.of(slice(top)).tapped(x, self.reader.tap if self.reader else top)
-        own = None
+        x, tapped = step.of(slice(top)).tapped(x, tap)
+        given, own = tapped if tap else tokens, None
         if self.reader is not None and is_read:
-            own = self.reader.read(tokens, tapped, step.of(slice(top, None)))
-        return normed(x, trunk.norm.weight, trunk.norm.eps), tapped, own
+            own = self.reader.read(given, step.of(slice(top, None)))
+        return normed(x, trunk.norm.weight, trunk.norm.eps), given, own
 
 
 class Stack:
@@ -148,8 +149,8 @@ class Step:
 class Reader(Protocol):
     """What runs layers of its own beside the policy's, in the same cache.
 
-    `tap` is the policy layer whose input it reads (the number of layers: the last layer's
-    output, before the norm). One that `is_lazy` reads when its guide asks for it
+    `tap` is the policy layer whose input it reads (0: the tokens themselves; the number of layers:
+    the last layer's output, before the norm). One that `is_lazy` reads when its guide asks for it
     (`Session.read`), several tokens at once; else it reads every token as it is run.
     """
 
@@ -165,7 +166,7 @@ class Reader(Protocol):
         ...
 
     def read(
-        self, tokens: Int[Tensor, "token"], tapped: Float[Tensor, "token size"], step: Step
+        self, given: Int[Tensor, "token"] | Float[Tensor, "token size"], step: Step
     ) -> Float[Tensor, "token own"] | None:
         """Run its own layers, those of `step`, over tokens; return their states, if any."""
         ...

@@ -1,4 +1,4 @@
-"""What a lazy reader has still to read: tokens and tapped states, row by row.
+"""What a lazy reader has still to read: tokens or tapped states, row by row.
 
 Place in the flow: `session` notes every token that it runs, and hands over what a row's reader
 has missed when it is asked for.
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 ROOM = 32
-"""Tokens a row that there is room for at first."""
+"""Places a row that there is room for at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,56 +35,48 @@ class Stretches:
 
 
 class Unread:
-    """The last `counts[r]` tokens of row r, and what the reader taps there."""
+    """What a reader is given (tokens, or tapped states) at the last `counts[r]` places of row r."""
 
-    def __init__(self, tapped: Float[Tensor, "0 size"]) -> None:
+    def __init__(self) -> None:
         self.counts = np.zeros(0, dtype=np.int64)
-        self._tokens = torch.zeros(0, ROOM, dtype=torch.long, device=tapped.device)
-        self._tapped = tapped.new_zeros(0, ROOM, tapped.shape[1])
+        self._given: Tensor | None = None  # [row place *rest], up to `_end`
         self._end = 0
 
     def join(self, count: int) -> None:
         """Append rows that are read."""
         self.counts = np.concatenate((self.counts, np.zeros(count, dtype=np.int64)))
-        self._reserve()
-
-    def _reserve(self) -> None:
-        more = len(self.counts) - self._tokens.shape[0]
-        if more > 0:
-            self._tokens = functional.pad(self._tokens, (0, 0, 0, more))
-            self._tapped = functional.pad(self._tapped, (0, 0, 0, 0, 0, more))
+        self._make_room()
 
     def take(self, rows: Int[Tensor, "next"]) -> None:
         """Go on with the given rows, a row as often as it is named."""
         self.counts = self.counts[rows.cpu().numpy()]
-        held = slice(self._end - int(self.counts.max(initial=0)), self._end)
-        self._reserve()
-        for slab in (self._tokens, self._tapped):
-            slab[: len(rows), held] = slab[rows, held]
+        if self._given is not None:
+            self._given = self._given[rows]
+            self._make_room()
 
     def add(
-        self,
-        tokens: Int[Tensor, "row"],
-        tapped: Float[Tensor, "row size"],
-        is_read: NDArray[np.bool_] | None,
+        self, given: Shaped[Tensor, "row *rest"], is_read: NDArray[np.bool_] | None = None
     ) -> None:
         """Note one token of every row; those of which `is_read` are read, and all before them."""
-        if self._end == self._tokens.shape[1]:
+        if self._given is None:
+            self._given = given.new_zeros(len(given), ROOM, *given.shape[1:])
+        elif self._end == self._given.shape[1]:
             self._make_room()
-        self._tokens[: len(self.counts), self._end] = tokens
-        self._tapped[: len(self.counts), self._end] = tapped
+        _ = self._given[:, self._end].copy_(given)
         self._end += 1
         self.counts += 1
         if is_read is not None:
             self.counts[is_read] = 0
 
     def _make_room(self) -> None:
-        """Drop what every row has read, and make room where that is little."""
+        """Drop what every row has read, and make room for more rows and places."""
+        if self._given is None:
+            return
         held = int(self.counts.max(initial=0))
+        known = self._given[:, self._end - held : self._end]
         room = max(ROOM, 2 * held)
-        first, pad = self._end - held, room - held
-        self._tokens = functional.pad(self._tokens[:, first : self._end], (0, pad))
-        self._tapped = functional.pad(self._tapped[:, first : self._end], (0, 0, 0, pad))
+        self._given = known.new_zeros(len(self.counts), room, *known.shape[2:])
+        self._given[: len(known), :held] = known
         self._end = held
 
     def of(self, is_asked: NDArray[np.bool_]) -> Stretches | None:
@@ -96,12 +87,12 @@ class Unread:
         counts = self.counts[of]
         rows = np.repeat(of, counts)
         back = np.repeat(counts.cumsum(), counts) - np.arange(len(rows))
-        device = self._tokens.device
+        device = self._given.device if self._given is not None else None
         at = (torch.from_numpy(x).to(device) for x in (rows, back))
         return Stretches(of, counts, *at)
 
-    def read(self, what: Stretches) -> tuple[Tensor, Tensor]:
-        """Return tokens and tapped states of stretches, which count as read from now on."""
+    def read(self, what: Stretches) -> Shaped[Tensor, "token *rest"]:
+        """Return what is given of stretches, which count as read from now on."""
+        assert self._given is not None, "something was added"
         self.counts[what.of] = 0
-        columns = self._end - what.back
-        return self._tokens[what.rows, columns], self._tapped[what.rows, columns]
+        return self._given[what.rows, self._end - what.back]

@@ -23,7 +23,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -115,13 +115,14 @@ class TokenVerifier(nn.Module):
 class _Tried:
     """The candidates of a step, and the rows that were verified, those of which `is_open`.
 
-    `hidden` and `tapped` are the policy's states of the candidates, where it ran them.
+    `hidden` are the policy's states of the candidates and `given` what the verifier reads, where
+    the policy ran them.
     """
 
     found: Plausible
     is_open: NDArray[np.bool_]
     hidden: Float[Tensor, "candidate size"] | None = None
-    tapped: Float[Tensor, "candidate size"] | None = None
+    given: Shaped[Tensor, "candidate *rest"] | None = None
 
     def of(self, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]) -> Int[Tensor, "next"]:
         """Return which candidate token `chosen[i]` of row `rows[i]` is."""
@@ -161,29 +162,29 @@ class VerifierGuide:
         """Return the verifier's weights."""
         return self.verifier.parameters()
 
-    def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> Float[Tensor, "token size"]:
+    def read(self, given: Tensor, step: Step) -> Float[Tensor, "token size"]:
         """Return the verifier's own states at tokens."""
-        return self.verifier.top.states_at(tokens, tapped, step)
+        return self.verifier.top.states_at(given, step)
 
     def adjust(
         self, session: Session, logits: Float[Tensor, "batch vocab"]
     ) -> Float[Tensor, "batch vocab"]:
         """Return z + beta * s on each row's plausible set, -inf elsewhere."""
+        is_sure = None
+        if self.gate < 1:
+            is_sure = logits.softmax(dim=-1).amax(dim=-1) >= self.gate
         found, self._last = cut(logits, self.alpha), None
         if found.ids.shape[0] == logits.shape[0]:
             return found.kept  # a token a row: nothing to choose
-        counts = found.counts
-        if self.gate < 1:
-            is_sure = logits.softmax(dim=-1).amax(dim=-1) >= self.gate
-            counts = counts.masked_fill(is_sure, 0)
+        counts = found.counts if is_sure is None else found.counts.masked_fill(is_sure, 0)
         is_open = counts.cpu().numpy() > 1
         if not is_open.any():
             return found.kept
         self._last = _Tried(found, is_open)
-        self._judge(session, self._last, logits)
+        self._judge(session, self._last)
         return found.kept
 
-    def _judge(self, session: Session, tried: _Tried, logits: Tensor) -> None:
+    def _judge(self, session: Session, tried: _Tried) -> None:
         """Add beta * s to what is kept of the logits of open rows."""
         found, is_vocab = tried.found, self.verifier.layout == "vocab"
         states = session.read(tried.is_open)
@@ -193,10 +194,10 @@ class VerifierGuide:
             if native.judge(*at):
                 return
         some = np.flatnonzero(tried.is_open[found.rows.cpu().numpy()])
-        which = torch.from_numpy(some).to(logits.device)
+        which = torch.from_numpy(some).to(found.kept.device)
         rows, ids = found.rows[which], found.ids[which]
         own = states[rows] if is_vocab else self._run(session, tried, which)
-        scores = self.verifier.candidate_scores(own, logits[rows, ids], ids)
+        scores = self.verifier.candidate_scores(own, found.kept[rows, ids], ids)
         found.kept[rows, ids] += self.beta * scores
 
     def _run(
@@ -204,15 +205,15 @@ class VerifierGuide:
     ) -> Float[Tensor, "open size"]:
         """Run the candidates of open rows through the verifier; `shared`: all, in the policy."""
         found, size = tried.found, int(tried.found.counts.max())
-        tokens = tapped = found.ids[some]
+        given = found.ids[some]
         if self.verifier.layout == "shared":
             step = session.candidate_step(found.rows, found.ranks, size, num_first=session.num_rows)
-            tried.hidden, tried.tapped, _ = session.run(found.ids, step)
+            tried.hidden, tried.given, _ = session.run(found.ids, step)
             session.positions_computed += found.ids.shape[0]
-            tapped = tried.tapped[some]
+            given = tried.given[some]
         step = session.candidate_step(found.rows[some], found.ranks[some], size)
         its_own = step.of(slice(session.num_policy_layers, None))
-        return self.verifier.top.states_at(tokens, tapped, its_own)
+        return self.verifier.top.states_at(given, its_own)
 
     def advance(
         self, session: Session, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
@@ -225,13 +226,13 @@ class VerifierGuide:
         session.take(rows)
         which, is_read = tried.of(rows, chosen), tried.is_open[rows.cpu().numpy()]
         ranks = tried.found.ranks[which]
-        if tried.hidden is None or tried.tapped is None:
+        if tried.hidden is None or tried.given is None:
             verified = torch.from_numpy(is_read).to(ranks.device)
             session.accept(torch.where(verified, ranks, 0), is_policy=False)
             session.append(chosen, is_read)
         else:
             session.accept(ranks, is_policy=True)
-            session.go_on(chosen, tried.hidden[which], tried.tapped[which], is_read)
+            session.go_on(tried.hidden[which], tried.given[which], is_read)
 
 
 @dataclass(slots=True)
@@ -250,7 +251,7 @@ class PlausibleGuide:
         """Return nothing: it has no weights."""
         return ()
 
-    def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> None:
+    def read(self, given: Tensor, step: Step) -> None:
         """Read nothing."""
 
     def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
@@ -285,12 +286,12 @@ class ContrastiveGuide:
         """Return the amateur's weights."""
         return self.amateur.parameters()
 
-    def read(self, tokens: Tensor, tapped: Tensor, step: Step) -> Float[Tensor, "token amateur"]:
+    def read(self, given: Tensor, step: Step) -> Float[Tensor, "token amateur"]:
         """Return the amateur's hidden states."""
         trunk, limit = self.amateur.model, step.table[0].shape[0]
         if self._table is None or limit > self._table[0].shape[0]:
-            self._table = self.amateur.turns(torch.arange(limit, device=tokens.device))
-        return trunk.norm(step.run(trunk.embed_tokens(tokens), self._table))
+            self._table = self.amateur.turns(torch.arange(limit, device=given.device))
+        return trunk.norm(step.run(trunk.embed_tokens(given), self._table))
 
     def adjust(self, session: Session, logits: Tensor) -> Float[Tensor, "batch vocab"]:
         """Return the contrast on the plausible set, -inf elsewhere."""

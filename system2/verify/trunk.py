@@ -86,8 +86,12 @@ class TopLayers(nn.Module):
         return self.norm(self.policy.run(self.layers, x, window))
 
     def states_at(
-        self, tokens: Int[Tensor, "token"], tapped: Float[Tensor, "token size"], step: Step
+        self, given: Int[Tensor, "token"] | Float[Tensor, "token size"], step: Step
     ) -> Float[Tensor, "token size"]:
-        """Return its own normed states of tokens, whose step is that of its layers."""
-        x = self.embed(tokens) if self.embed is not None else tapped
+        """Return its own normed states of tokens, whose step is that of its layers.
+
+        It is given the tokens where it taps layer 0, else the policy's states below its layers.
+        """
+        embed = self.embed if self.embed is not None else self.policy.model.embed_tokens
+        x = given if self.tap else embed(given)
         return normed(step.run(x), self.norm.weight, self.norm.eps)
