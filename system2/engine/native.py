@@ -274,15 +274,14 @@ def cut(
     if not (_is_vocabulary(logits) and logits.is_contiguous()):
         return None
     rows, vocab = logits.shape
-    counts = torch.empty(rows, dtype=torch.long)
     room, listed = 0, LISTED * rows
     while room < listed:  # more were found than there was room for
         room = listed
-        lists = torch.empty(3, room, dtype=torch.long)
-        at = [x.data_ptr() for x in (*lists.unbind(), counts)]
+        lists = torch.empty(3 * room + rows, dtype=torch.long)
+        at = [lists.data_ptr() + 8 * room * part for part in range(4)]
         listed = library().cut(logits.data_ptr(), rows, vocab, least, room, *at)
-    of, ids, ranks = lists[:, :listed].unbind()
-    return logits, of, ids, ranks, counts
+    of, ids, ranks = (lists[part : part + listed] for part in range(0, 3 * room, room))
+    return logits, of, ids, ranks, lists[3 * room :]
 
 
 def judge(

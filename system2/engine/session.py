@@ -211,7 +211,8 @@ class Session:
             assert own is not None, "a lazy guide has states of its own"
             if self.own is None:
                 self.own = own.new_zeros(self.num_rows, *own.shape[1:])
-            self.own[torch.from_numpy(what.of)] = own[what.ends]
+            rows, lasts = self._tensors(what.of, what.counts.cumsum() - 1)
+            _ = self.own.index_copy_(0, rows, own.index_select(0, lasts))
         assert self.own is not None, "prompts are read as they are run"
         return self.own
 
@@ -223,7 +224,8 @@ class Session:
 
     def _places(self, rows: Tensor, positions: Tensor, columns: Tensor, ends: Tensor) -> Places:
         """Return where tokens stand that see their row up to `ends` (exclusive), and themselves."""
-        firsts, window = self.starts[rows], self.window
+        firsts = self.starts if rows is self.all_rows else self.starts[rows]
+        window = self.window
         if window is not None:
             firsts = torch.maximum(firsts, ends - window + 1)
         if not self.trunk_lengths.shape[0]:
@@ -236,24 +238,28 @@ class Session:
         seen = seen.clamp(max=self.cache.trunks[0].shape[4])
         return Places(rows, columns, firsts, ends, trunks, seen)
 
+    def _tensors(self, *arrays: NDArray[np.int64]) -> list[Tensor]:
+        return [torch.from_numpy(array).to(self.device) for array in arrays]
+
     def _stretch_step(self, what: Stretches) -> Step:
         """Return where the last tokens of some rows stand."""
-        rows, columns = what.rows, self.clock - what.back
-        positions = self.positions[rows] - what.back
+        ends = self.positions.cpu().numpy()[what.rows]
+        rows, columns, positions = self._tensors(
+            what.rows, self.clock - what.back, ends - what.back
+        )
 
         def attends() -> list[Attend]:
-            of, counts = (torch.from_numpy(x).to(self.device) for x in (what.of, what.counts))
+            of, counts, back = self._tensors(what.of, what.counts, what.back)
             size = int(what.counts.max())
             row = torch.searchsorted(of, rows)
-            rank, ranks = counts[row] - what.back, torch.arange(size, device=self.device)
+            rank, ranks = counts[row] - back, torch.arange(size, device=self.device)
             ends = torch.where(ranks < counts[:, None], self.clock - counts[:, None] + ranks, -1)
             seen = self._seen_until(ends, self.starts[of])
             view = self._trunk_view(self.trunk_of[rows], positions)
             return self.cache.grid_attends(Grid(of, row, columns, rank, size, seen), view)
 
-        return self._step(
-            positions, partial(self._places, rows, positions, columns, columns), attends
-        )
+        places = partial(self._places, rows, positions, columns, columns)
+        return self._step(positions, places, attends)
 
     def next_step(self) -> Step:
         """Return where one more token of every row stands."""

@@ -25,13 +25,8 @@ class Stretches:
 
     of: NDArray[np.int64]
     counts: NDArray[np.int64]
-    rows: Int[Tensor, "token"]
-    back: Int[Tensor, "token"]
-
-    @property
-    def ends(self) -> Int[Tensor, "row"]:
-        """Which token is the last of each row."""
-        return torch.from_numpy(self.counts.cumsum() - 1)
+    rows: NDArray[np.int64]
+    back: NDArray[np.int64]
 
 
 class Unread:
@@ -87,12 +82,12 @@ class Unread:
         counts = self.counts[of]
         rows = np.repeat(of, counts)
         back = np.repeat(counts.cumsum(), counts) - np.arange(len(rows))
-        device = self._given.device if self._given is not None else None
-        at = (torch.from_numpy(x).to(device) for x in (rows, back))
-        return Stretches(of, counts, *at)
+        return Stretches(of, counts, rows, back)
 
     def read(self, what: Stretches) -> Shaped[Tensor, "token *rest"]:
         """Return what is given of stretches, which count as read from now on."""
         assert self._given is not None, "something was added"
         self.counts[what.of] = 0
-        return self._given[what.rows, self._end - what.back]
+        places = what.rows * self._given.shape[1] + (self._end - what.back)
+        flat = self._given.flatten(0, 1)
+        return flat.index_select(0, torch.from_numpy(places).to(flat.device))
