@@ -15,7 +15,7 @@ from functools import partial
 from itertools import groupby
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -89,7 +89,7 @@ class Places:
 
     Token n stands at column `columns[n]` of row `rows[n]`, and sees itself, the columns
     `firsts[n]` to `ends[n]` (exclusive), and the places of trunk `trunks[n]` (-1: none) from
-    `trunk_firsts[n]` on.
+    `trunk_firsts[n]` on. Those whose last states are `needed` are named where not all are.
     """
 
     rows: Int[Tensor, "token"]
@@ -98,9 +98,10 @@ class Places:
     ends: Int[Tensor, "token"]
     trunks: Int[Tensor, "token"] | None = None
     trunk_firsts: Int[Tensor, "token"] | None = None
+    needed: Bool[Tensor, "token"] | None = None
 
     def fields(self) -> list[Tensor]:
-        """Return what there is of them, in their order."""
+        """Return what there is of places, in their order."""
         own = [self.rows, self.columns, self.firsts, self.ends]
         if self.trunks is None or self.trunk_firsts is None:
             return own

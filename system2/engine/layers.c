@@ -261,71 +261,91 @@ static void attend(const Layer *w, const Store *kept, const Places *at, int64_t 
     }
 }
 
-/* Norm and turn the queries and keys of a token; put keys and values into its column. */
-static void placed(const Layer *w, const Store *kept, const Places *at, int64_t n,
-                   float *projected, const float *cos, const float *sin) {
+/* Norm and turn `count` heads of a token at a position. */
+INLINE void turned(const Layer *w, float *heads, int count, const float *weight, const Turns *turns,
+                   int64_t position) {
     int dim = w->head_dim;
-    for (int h = 0; h < w->heads + w->kv_heads; h++) {
-        float *head = projected + (int64_t)h * dim;
-        const float *weight = h < w->heads ? w->query_norm : w->key_norm;
-        if (weight) norm(head, dim, weight, w->eps, head);
-        if (w->has_rope) turn(head, dim, cos, sin);
+    for (int h = 0; h < count; h++) {
+        if (weight) norm(heads + h * dim, dim, weight, w->eps, heads + h * dim);
+        if (w->has_rope)
+            turn(heads + h * dim, dim, turns->cos + position * dim, turns->sin + position * dim);
     }
-    const float *key = projected + (int64_t)w->heads * dim;
-    const float *value = key + (int64_t)w->kv_heads * dim;
+}
+
+/* Put a token's keys and values, one after the other, into its column. */
+static void placed(const Layer *w, const Store *kept, const Places *at, int64_t n,
+                   const float *keys) {
+    int64_t dim = w->head_dim;
     for (int h = 0; h < w->kv_heads; h++) {
         int64_t to = at->rows[n] * kept->row_stride + h * kept->head_stride + at->columns[n] * dim;
-        memcpy(kept->keys + to, key + (int64_t)h * dim, sizeof(float) * (size_t)dim);
-        memcpy(kept->values + to, value + (int64_t)h * dim, sizeof(float) * (size_t)dim);
+        memcpy(kept->keys + to, keys + h * dim, sizeof(float) * (size_t)dim);
+        memcpy(kept->values + to, keys + (w->kv_heads + h) * dim, sizeof(float) * (size_t)dim);
     }
 }
 
 /* Floats of scratch that `run_layers` needs for a layer whose tokens see at most `columns` keys. */
 int64_t scratch_floats(const Layer *w, int32_t size, int64_t columns) {
-    int64_t both = w->heads * w->head_dim, wide = both + 2 * w->kv_heads * w->head_dim;
-    int64_t most = wide > 2 * w->inner ? wide : 2 * w->inner;
-    return BLOCK * ((size > w->inner ? size : w->inner) + both + most) + columns + 2 * WIDE;
+    int64_t both = w->heads * w->head_dim, two = 2 * w->kv_heads * w->head_dim;
+    int64_t most = two > 2 * w->inner ? two : 2 * w->inner;
+    return BLOCK * ((size > w->inner ? size : w->inner) + size + 2 * both + most) + columns + 2 * WIDE;
 }
 
-/* Run a layer over at most BLOCK tokens: states [tokens size] in place. */
+/* Run a layer over at most BLOCK tokens: states [tokens size] in place. Where `needed` is given, the
+   others have their keys and values put into the cache, and their states are left as they are. */
 static void run_block(const Layer *w, const Store *kept, int tokens, int size, float *states,
-                      const Turns *turns, const Places *at, int64_t first, float *scratch) {
-    int dim = w->head_dim, inner = w->inner, both = w->heads * dim;
-    int wide = both + 2 * w->kv_heads * dim, most = wide > 2 * inner ? wide : 2 * inner;
-    float *narrow = scratch, *mixed = narrow + BLOCK * (size > inner ? size : inner);
-    float *projected = mixed + BLOCK * both, *scores = projected + BLOCK * most;
+                      const Turns *turns, const Places *at, int64_t first, const uint8_t *needed,
+                      float *scratch) {
+    int dim = w->head_dim, inner = w->inner, both = w->heads * dim, two = 2 * w->kv_heads * dim;
+    float *narrow = scratch, *some = narrow + BLOCK * (size > inner ? size : inner);
+    float *query = some + BLOCK * size, *mixed = query + BLOCK * both;
+    float *wide = mixed + BLOCK * both, *scores = wide + BLOCK * (two > 2 * inner ? two : 2 * inner);
     for (int n = 0; n < tokens; n++)
         norm(states + n * size, size, w->attention_norm, w->eps, narrow + n * size);
-    product(narrow, tokens, size, w->qkv, wide, projected, wide, w->qkv_bias, 0);
+    product(narrow, tokens, size, w->qkv + (int64_t)both * size, two, wide, two,
+            w->qkv_bias ? w->qkv_bias + both : 0, 0);
     for (int n = 0; n < tokens; n++) {
-        int64_t turn_at = turns->positions[first + n] * dim;
-        placed(w, kept, at, first + n, projected + n * wide, turns->cos + turn_at,
-               turns->sin + turn_at);
+        turned(w, wide + n * two, w->kv_heads, w->key_norm, turns, turns->positions[first + n]);
+        placed(w, kept, at, first + n, wide + n * two);
     }
-    for (int n = 0; n < tokens; n++)
-        attend(w, kept, at, first + n, projected + n * wide, mixed + n * both, scores);
-    product(mixed, tokens, both, w->out, size, states, size, w->out_bias, 1);
-    for (int n = 0; n < tokens; n++)
-        norm(states + n * size, size, w->mlp_norm, w->eps, narrow + n * size);
-    product(narrow, tokens, size, w->gate_up, 2 * inner, projected, 2 * inner, w->gate_up_bias, 0);
+    int which[BLOCK], count = 0;
     for (int n = 0; n < tokens; n++) {
-        const float *gate = projected + n * 2 * inner;
-        gated(gate, gate + inner, inner, narrow + n * inner);
+        if (needed && !needed[first + n]) continue;
+        if (needed) {
+            memcpy(some + count * size, states + n * size, sizeof(float) * (size_t)size);
+            memmove(narrow + count * size, narrow + n * size, sizeof(float) * (size_t)size);
+        }
+        which[count++] = n;
     }
-    product(narrow, tokens, inner, w->down, size, states, size, w->down_bias, 1);
+    float *x = needed ? some : states;
+    product(narrow, count, size, w->qkv, both, query, both, w->qkv_bias, 0);
+    for (int i = 0; i < count; i++) {
+        int64_t n = first + which[i];
+        turned(w, query + i * both, w->heads, w->query_norm, turns, turns->positions[n]);
+        attend(w, kept, at, n, query + i * both, mixed + i * both, scores);
+    }
+    product(mixed, count, both, w->out, size, x, size, w->out_bias, 1);
+    for (int i = 0; i < count; i++)
+        norm(x + i * size, size, w->mlp_norm, w->eps, narrow + i * size);
+    product(narrow, count, size, w->gate_up, 2 * inner, wide, 2 * inner, w->gate_up_bias, 0);
+    for (int i = 0; i < count; i++)
+        gated(wide + i * 2 * inner, wide + (i * 2 + 1) * inner, inner, narrow + i * inner);
+    product(narrow, count, inner, w->down, size, x, size, w->down_bias, 1);
+    for (int i = 0; needed && i < count; i++)
+        memcpy(states + which[i] * size, x + i * size, sizeof(float) * (size_t)size);
 }
 
 /* Run `count` layers over x [tokens size], in place; what layer `tap` is given goes to `tapped`, where
-   that is not null. A token may see what an earlier one of the same call puts into the cache. */
+   that is not null. A token may see what an earlier one of the same call puts into the cache. Where
+   `needed` is given, only those tokens' states are: the others' stop before the last layer. */
 void run_layers(const Layer *layers, const Store *stores, int32_t count, int64_t tokens,
                 int32_t size, float *x, int32_t tap, float *tapped, const Turns *turns,
-                const Places *at, float *scratch) {
+                const Places *at, const uint8_t *needed, float *scratch) {
     for (int32_t l = 0; l < count; l++) {
         if (tapped && l == tap) memcpy(tapped, x, sizeof(float) * (size_t)(tokens * size));
         for (int64_t first = 0; first < tokens; first += BLOCK) {
             int here = (int)(tokens - first < BLOCK ? tokens - first : BLOCK);
             run_block(layers + l, stores + l, here, size, x + first * size, turns, at, first,
-                      scratch);
+                      l == count - 1 ? needed : 0, scratch);
         }
     }
 }

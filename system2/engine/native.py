@@ -84,7 +84,7 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "needs_avx2": ([], ctypes.c_int),
     "scratch_floats": ([_POINTER, _INT, _LONG], _LONG),
     "run_layers": (
-        [*[_POINTER] * 2, _INT, _LONG, _INT, _POINTER, _INT, *[_POINTER] * 4],
+        [*[_POINTER] * 2, _INT, _LONG, _INT, _POINTER, _INT, *[_POINTER] * 5],
         None,
     ),
     "normed": ([_POINTER, _LONG, _INT, _POINTER, ctypes.c_float, _POINTER], None),
@@ -176,7 +176,8 @@ class NativeStack:
     ) -> tuple[Float[Tensor, "token size"], Tensor | None]:
         """Return what some of the layers make of hidden states, and what layer `tap` is given.
 
-        `table` turns each position.
+        `table` turns each position. Where some tokens are `needed`, the others' states are not
+        what the last layer makes of them.
         """
         if self.cache.own is not self._own or self.cache.trunks is not self._trunks:
             self._bind()
@@ -198,6 +199,7 @@ class NativeStack:
             tapped.data_ptr() if tapped is not None else None,
             ctypes.byref(_Turns(table[0].data_ptr(), table[1].data_ptr(), positions.data_ptr())),
             ctypes.byref(self._at),
+            places.needed.data_ptr() if places.needed is not None else None,
             self._scratch.data_ptr(),
         )
         return x, tapped
@@ -227,6 +229,7 @@ def native_layers(weights: Sequence[LayerWeights]) -> NativeLayers | None:
         library() is not None
         and all(m.dtype == torch.float32 and m.device.type == "cpu" for m in each)
         and all(size % WIDE == 0 for size in sizes)
+        and all(w.heads * w.head_dim % PANEL == 0 for w in weights)
         and len({w.qkv.shape[1] for w in weights}) == 1
         and sum(m.nbytes for m in each) <= MOST_BYTES
     )

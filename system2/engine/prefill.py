@@ -132,7 +132,9 @@ class Prefill:
             grid = Grid(of, row, columns, rank, max(counts), seen)
             return self.cache.grid_attends(grid)
 
-        places = Once(lambda: Places(of[row], columns, firsts, columns))
+        is_last = torch.zeros(positions.shape, dtype=torch.bool, device=device)
+        is_last[number.cumsum(0) - 1] = True
+        places = Once(lambda: Places(of[row], columns, firsts, columns, needed=is_last))
         table = self.layers.turns(self.width)
         return Step(positions, table, self.stack, places, Once(attends))
 

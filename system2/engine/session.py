@@ -6,6 +6,7 @@ at once, and the accepted one's keys and values stay.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -211,7 +212,7 @@ class Session:
             assert own is not None, "a lazy guide has states of its own"
             if self.own is None:
                 self.own = own.new_zeros(self.num_rows, *own.shape[1:])
-            rows, lasts = self._tensors(what.of, what.counts.cumsum() - 1)
+            rows, lasts = self._tensors(what.of, what.lasts)
             _ = self.own.index_copy_(0, rows, own.index_select(0, lasts))
         assert self.own is not None, "prompts are read as they are run"
         return self.own
@@ -258,7 +259,11 @@ class Session:
             view = self._trunk_view(self.trunk_of[rows], positions)
             return self.cache.grid_attends(Grid(of, row, columns, rank, size, seen), view)
 
-        places = partial(self._places, rows, positions, columns, columns)
+        def places() -> Places:
+            needed = torch.zeros(rows.shape, dtype=torch.bool)
+            needed[torch.from_numpy(what.lasts)] = True
+            return replace(self._places(rows, positions, columns, columns), needed=needed)
+
         return self._step(positions, places, attends)
 
     def next_step(self) -> Step:

@@ -28,6 +28,11 @@ class Stretches:
     rows: NDArray[np.int64]
     back: NDArray[np.int64]
 
+    @property
+    def lasts(self) -> NDArray[np.int64]:
+        """Return which token is the last of each row."""
+        return self.counts.cumsum() - 1
+
 
 class Unread:
     """What a reader is given (tokens, or tapped states) at the last `counts[r]` places of row r."""
