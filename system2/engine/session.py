@@ -21,7 +21,7 @@ from system2.engine.attention import Attend, side_by_side, sight, sight_until
 from system2.engine.cache import Grid, Places, TrunkView
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import Slabs
-from system2.engine.step import Layers, Once, Reader, Stack, Step
+from system2.engine.step import Layers, Once, Reader, Stack, Step, in_front
 from system2.engine.unread import Stretches, Unread
 
 DROP_AT = 8
@@ -202,13 +202,11 @@ class Session:
 
     def read(self, is_asked: NDArray[np.bool_]) -> Float[Tensor, "row own"]:
         """Have a lazy guide read what it has not read of the rows asked for; return `own`."""
-        guide = self.layers.reader
-        assert guide is not None, "there is a guide to read"
-        assert self.unread is not None, "it is lazy"
-        what = self.unread.of(is_asked)
+        guide, unread = self._lazy_guide()
+        what = unread.of(is_asked)
         if what is not None:
             step = self._stretch_step(what).of(slice(self.num_policy_layers, None))
-            own = guide.read(self.unread.read(what), step)
+            own = guide.read(unread.read(what), step)
             assert own is not None, "a lazy guide has states of its own"
             if self.own is None:
                 self.own = own.new_zeros(self.num_rows, *own.shape[1:])
@@ -216,6 +214,28 @@ class Session:
             _ = self.own.index_copy_(0, rows, own.index_select(0, lasts))
         assert self.own is not None, "prompts are read as they are run"
         return self.own
+
+    def read_candidates(
+        self, is_asked: NDArray[np.bool_], given: Shaped[Tensor, "candidate *rest"], step: Step
+    ) -> Float[Tensor, "candidate own"]:
+        """Have a lazy guide read what it has not of the rows asked for, then their candidates.
+
+        `step` is the candidates' (`candidate_step`), `own` stays as it was.
+        """
+        guide, unread = self._lazy_guide()
+        what, number = unread.of(is_asked), given.shape[0]
+        if what is not None:
+            step = in_front(self._stretch_step(what), step)
+            given = torch.cat((unread.read(what), given))
+        own = guide.read(given, step.of(slice(self.num_policy_layers, None)))
+        assert own is not None, "a lazy guide has states of its own"
+        return own[own.shape[0] - number :]
+
+    def _lazy_guide(self) -> tuple[Reader, Unread]:
+        guide, unread = self.layers.reader, self.unread
+        assert guide is not None, "there is a guide to read"
+        assert unread is not None, "it is lazy"
+        return guide, unread
 
     def _step(
         self, positions: Tensor, places: Callable[[], Places], attends: Callable[[], list[Attend]]

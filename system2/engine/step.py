@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from system2.engine.attention import Attend
+from system2.engine.attention import Attend, side_by_side
 from system2.engine.cache import Cache, Places
 from system2.engine.model import LanguageModel, Layer, run_layer
 from system2.engine.native import NativeStack, linear, native_layers, normed
@@ -144,6 +144,24 @@ class Step:
             return states, tapped
         tapped = self.of(slice(tap)).run(x)
         return self.of(slice(tap, top)).run(tapped), tapped
+
+
+def in_front(first: Step, then: Step) -> Step:
+    """Return a step of both, the first of which is run for its keys and values alone."""
+    count, number = first.positions.shape[0], then.positions.shape[0]
+
+    def places() -> Places:
+        pairs = zip(first.places().fields(), then.places().fields(), strict=True)
+        fields = [torch.cat(pair) for pair in pairs]
+        needed = torch.arange(count + number, device=first.positions.device) >= count
+        return Places(*fields, needed=needed)
+
+    def attends() -> list[Attend]:
+        pairs = zip(first.attends(), then.attends(), strict=True)
+        return [side_by_side(count, *pair) for pair in pairs]
+
+    positions = torch.cat((first.positions, then.positions))
+    return Step(positions, first.table, first.stack, Once(places), Once(attends))
 
 
 class Reader(Protocol):

@@ -187,16 +187,16 @@ class VerifierGuide:
     def _judge(self, session: Session, tried: _Tried) -> None:
         """Add beta * s to what is kept of the logits of open rows."""
         found, is_vocab = tried.found, self.verifier.layout == "vocab"
-        states = session.read(tried.is_open)
+        own = torch.empty(0)
         if is_vocab:
-            head = self.verifier.top.head.weight
-            at = (found.kept, found.rows, found.ids, tried.is_open, states, head, self.beta)
+            own, head = session.read(tried.is_open), self.verifier.top.head.weight
+            at = (found.kept, found.rows, found.ids, tried.is_open, own, head, self.beta)
             if native.judge(*at):
                 return
         some = np.flatnonzero(tried.is_open[found.rows.cpu().numpy()])
         which = torch.from_numpy(some).to(found.kept.device)
         rows, ids = found.rows[which], found.ids[which]
-        own = states[rows] if is_vocab else self._run(session, tried, which)
+        own = own[rows] if is_vocab else self._run(session, tried, which)
         scores = self.verifier.candidate_scores(own, found.kept[rows, ids], ids)
         found.kept[rows, ids] += self.beta * scores
 
@@ -212,8 +212,7 @@ class VerifierGuide:
             session.positions_computed += found.ids.shape[0]
             given = tried.given[some]
         step = session.candidate_step(found.rows[some], found.ranks[some], size)
-        its_own = step.of(slice(session.num_policy_layers, None))
-        return self.verifier.top.states_at(given, its_own)
+        return session.read_candidates(tried.is_open, given, step)
 
     def advance(
         self, session: Session, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
