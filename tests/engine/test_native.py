@@ -55,6 +55,26 @@ def test_a_rows_product_does_not_depend_on_the_others() -> None:
         assert torch.equal(native.linear(x[:rows].clone(), weight), together[:rows])
 
 
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_what_is_drawn_does_not_depend_on_the_batch_to_the_last_bit(
+    small_tokenizer: Tokenizer, cache_bytes: int
+) -> None:
+    """Alone, among many, from a text known or unknown, in stretches of any size."""
+    config = ModelConfig(small_tokenizer.vocab_size, 32, 2, 4, 2, 8, 64)
+    model = model_of(config)
+    requests = [
+        SampleRequest((tuple(range(5, 6 + i)),), 3, SamplingParams(20, 1.0), seed=i)
+        for i in range(12)
+    ]
+    together = LocalPolicy(model, small_tokenizer, cache_bytes=cache_bytes).sample(requests)
+    for size in (7, 2048):
+        alone = LocalPolicy(
+            model, small_tokenizer, cache_bytes=cache_bytes, max_batch_tokens=size, max_rows=4
+        )
+        assert [alone.sample([request])[0] for request in requests] == together
+        assert [alone.sample([request])[0] for request in requests] == together
+
+
 def test_norms_equal_torchs() -> None:
     x, weight = random(9, 48), random(48, seed=1)
     torch.testing.assert_close(native.normed(x, weight, 1e-5), rms_norm(x, weight, 1e-5))
