@@ -25,6 +25,7 @@ def serve(
     beta: NonNegative | None = None,
     host: str = "127.0.0.1",
     port: Port = 8000,
+    allowed_host: tuple[str, ...] = (),
     api_key: Annotated[str | None, Parameter(env_var="SYSTEM2_API_KEY")] = None,
     name: str | None = None,
     batch: Count = 64,
@@ -56,6 +57,9 @@ def serve(
         The address to listen on (default: this machine alone).
     port
         The port; 0 picks a free one.
+    allowed_host
+        A name that requests may call this server by, where it listens to this machine alone,
+        beside localhost (repeatable). Given where it listens to others, it answers to no other.
     api_key
         What clients have to send as their key (default: none is asked for).
     name
@@ -111,6 +115,7 @@ def serve(
             name=called,
             limits=limits,
             verifier=judge,
+            allowed_hosts=allowed_host,
             api_key=api_key,
             shutdown_s=shutdown_s,
             on_ready=lambda: finish(
