@@ -74,11 +74,11 @@ class LocalPolicy:
         version = [(id(w), 0 if w.is_inference() else w._version) for w in weights]
         layers = self._layers
         if layers is None or layers.reader is not self.guide or self._made_of != version:
-            self._layers, self._made_of = Layers(self.model, self.guide), version
-            self._tree = None
+            layers = self._layers = Layers(self.model, self.guide)
+            self._made_of, self._tree = version, None
         if self._tree is None and self.cache_bytes:
             self._tree = PrefixTree(self.cache_bytes)
-        return self._layers, self._tree
+        return layers, self._tree
 
 
 def load_policy(
