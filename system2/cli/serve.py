@@ -89,7 +89,7 @@ def serve(
     missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UserError(f"{missing[0]} is missing; pip install 'system2[serve]'")
-    from system2.serve.address import bind, url_of
+    from system2.serve.address import bind, hosts_of, url_of
 
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
         raise UserError("--api-key has to be letters, digits and signs of ASCII")
@@ -97,6 +97,7 @@ def serve(
     if verifier is None and given:
         raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
     with bind(host, port) as bound:
+        hosts = hosts_of(bound, allowed_host)
         from system2.engine.local import load_policy
         from system2.evaluate.solve import equip
         from system2.serve.requests import Limits
@@ -119,7 +120,7 @@ def serve(
             name=called,
             limits=limits,
             verifier=judge,
-            allowed_hosts=allowed_host,
+            hosts=hosts,
             api_key=api_key,
             shutdown_s=shutdown_s,
             on_ready=lambda: finish(

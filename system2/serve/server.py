@@ -5,7 +5,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -14,7 +14,7 @@ import uvicorn
 
 from system2.core import Verifier
 from system2.engine.local import LocalPolicy
-from system2.serve.address import hosts_of, listen
+from system2.serve.address import listen
 from system2.serve.app import make_app
 from system2.serve.loop import DecoderLoop
 from system2.serve.requests import Limits, Served
@@ -49,18 +49,17 @@ def serve(
     name: str,
     limits: Limits,
     verifier: Verifier | None = None,
-    allowed_hosts: Sequence[str] = (),
+    hosts: frozenset[str] | None = None,
     api_key: str | None = None,
     shutdown_s: float = 30.0,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; what is under way then has `shutdown_s` seconds to end.
 
-    What has not ended by then is told so (503). `bound` has the address (see `address.bind`;
-    `allowed_hosts`: `address.hosts_of`), `on_ready` is called when requests are taken.
-    Raises: `UserError` where the address or a host is none.
+    What has not ended by then is told so (503). `bound` has the address (`address.bind`), which
+    requests may call by the names in `hosts` (None: any; `address.hosts_of`). `on_ready` is
+    called when requests are taken.
     """
-    hosts = hosts_of(bound, allowed_hosts)
     if sum(w.numel() for w in policy.model.parameters()) < FEW_PARAMETERS:
         torch.set_num_threads(1)
     shape = policy.model.config
