@@ -97,7 +97,7 @@ def serve(
     if verifier is None and given:
         raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
     with bind(host, port) as bound:
-        hosts = hosts_of(bound, allowed_host)
+        url, hosts = url_of(bound), hosts_of(bound, allowed_host)
         from system2.engine.local import load_policy
         from system2.evaluate.solve import equip
         from system2.serve.requests import Limits
@@ -113,7 +113,6 @@ def serve(
             max_choices=max_choices,
             max_requests=max_requests,
         )
-        url = url_of(bound)
         run(
             guided,
             bound,
