@@ -121,6 +121,15 @@ def server(start: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture(scope="session")
+def small(start: Callable[..., Server]) -> Server:
+    """A server that takes three requests at a time, under other names."""
+    return start(
+        *("--max-requests", 3, "--api-key", KEY, "--name", "mine"),
+        *("--host", "127.0.0.1", "--allowed-host", "inside.example", "--allowed-host", "b.example"),
+    )
+
+
+@pytest.fixture(scope="session")
 def questions() -> list[str]:
     """Word problems that `tiny` knows to answer."""
     from system2.tasks import find_task

@@ -348,28 +348,23 @@ def test_a_client_that_goes_away_frees_its_rows(server: Any, questions: list[str
     assert server.gauge("cancelled_total") == before + 2
 
 
-def test_a_full_queue_says_when_to_come_again(start: Any, questions: list[str]) -> None:
-    server = start(
-        *("--max-requests", 3, "--api-key", "secret", "--name", "mine"),
-        *("--host", "127.0.0.1", "--allowed-host", "inside.example", "--allowed-host", "b.example"),
-    )
+def test_a_full_queue_says_when_to_come_again(small: Any, questions: list[str]) -> None:
     bodies = [{"prompt": q, "max_tokens": 200, "temperature": 3, "n": 8} for q in questions[:20]]
 
-    answers = asyncio.run(server.many("/v1/completions", bodies))
+    answers = asyncio.run(small.many("/v1/completions", bodies))
     full = [one for one in answers if one.status_code == 429]
     assert 0 < len(full) < 20
     assert all(one.headers["Retry-After"] == "1" for one in full)
     assert all(one.json()["error"]["type"] == "rate_limit_error" for one in full)
     assert len([one for one in answers if one.status_code == 200]) == 20 - len(full)
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
-        answer = httpx2.post(f"{server.url}/v1/completions", json=bodies[0], headers=headers)
+        answer = httpx2.post(f"{small.url}/v1/completions", json=bodies[0], headers=headers)
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "invalid_api_key"
-    assert httpx2.get(f"{server.url}/metrics").status_code == 401
+    assert httpx2.get(f"{small.url}/metrics").status_code == 401
     for host, status in (("b.example:80", 200), ("inside.example", 200), ("c.example", 403)):
-        answer = httpx2.get(f"{server.url}/health", headers={"Host": host})
+        answer = httpx2.get(f"{small.url}/health", headers={"Host": host})
         assert answer.status_code == status
-    assert server.stop(signal.SIGINT) == 0
 
 
 def test_where_the_model_fails_the_server_lives_on(
@@ -394,7 +389,7 @@ def test_where_the_model_fails_the_server_lives_on(
             assert "not finite" in answer.json()["error"]["message"]
         assert client.post("/v1/completions", json=good).json()["choices"] == before
     assert server.gauge("decoder_failures_total") == 2
-    assert server.stop() == 0
+    assert server.stop(signal.SIGINT) == 0
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Any) -> None:
