@@ -222,8 +222,13 @@ async def _streamed_search(request: Request, ask: Ask, state: _State) -> Respons
 
     searching = Searching(ask, state.served, state.loop, state.verifier, hear)
     future = state.threads.submit(searching.run)
+
+    def cancel() -> None:
+        _ = future.cancel()  # where it has not begun
+        searching.cancel()
+
     chunks = SearchChunks(ask, state.served)
-    stream = _Stream(news, future, searching.cancel, chunks, beat_s=BEAT_S)
+    stream = _Stream(news, future, cancel, chunks, beat_s=BEAT_S)
     return await _sent_on(request, state, stream)
 
 
