@@ -91,8 +91,7 @@ def serve(
         raise UserError(f"{missing[0]} is missing; pip install 'system2[serve]'")
     from system2.serve.address import bind, hosts_of, url_of
 
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
-        raise UserError("--api-key has to be letters, digits and signs of ASCII")
+    _check_key(api_key)
     given = "--beta" if beta is not None else "--gate" if gate < 1 else None
     if verifier is None and given:
         raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
@@ -126,3 +125,8 @@ def serve(
                 f"listening on {url} (model {called})", {"url": url, "model": called}, as_json=json
             ),
         )
+
+
+def _check_key(api_key: str | None) -> None:
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
+        raise UserError("--api-key has to be letters, digits and signs of ASCII")

@@ -319,7 +319,9 @@ def test_a_crowd_loses_no_request_and_leaves_no_memory_behind(
         counts.append(sum(n for labels, n in counted.items() if "/v1/chat" in labels))
     assert [b - a for a, b in pairwise(counts)] == [CROWD] * 3
     assert server.gauge("cancelled_total") > 0
-    assert sizes[-1] - sizes[1] < 16 << 20, sizes  # two rounds to fill the caches
+    growth = [b - a for a, b in pairwise(sizes[1:])]  # the first two rounds fill the caches
+    assert min(growth) < 2 << 20, sizes  # what leaks, leaks every round
+    assert sum(growth) < 96 << 20, sizes  # a round may have more at once than those before
 
 
 def test_other_names_are_refused_on_loopback(server: Any) -> None:
