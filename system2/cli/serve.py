@@ -92,9 +92,7 @@ def serve(
     from system2.serve.address import bind, hosts_of, url_of
 
     _check_key(api_key)
-    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
-    if verifier is None and given:
-        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
+    _check_scores(verifier, beta, gate)
     with bind(host, port) as bound:
         url, hosts = url_of(bound), hosts_of(bound, allowed_host)
         from system2.engine.local import load_policy
@@ -130,3 +128,9 @@ def serve(
 def _check_key(api_key: str | None) -> None:
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
         raise UserError("--api-key has to be letters, digits and signs of ASCII")
+
+
+def _check_scores(verifier: str | None, beta: float | None, gate: float) -> None:
+    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
+    if verifier is None and given:
+        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
