@@ -19,6 +19,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 FinishReason: TypeAlias = Literal["stop", "eos", "length"]
 
+Alternatives: TypeAlias = tuple[tuple[int, float], ...]
+"""The likeliest tokens of one place, likeliest first, each with its log-probability (nats)."""
+
 
 class UserError(Exception):
     """An error that the user can mend: its message is one line that names the thing and the fix.
@@ -77,11 +80,14 @@ class Completion:
     `logprobs[j]` is the natural log (nats) of the probability with which `tokens[j]` was
     drawn, after temperature, truncation and any guide. Greedy's choice is certain, so it
     reports the log-probability under the distribution at temperature 1 instead of 0.
+    `alternatives[j]` are of the distribution that `logprobs[j]` is of; none where none were
+    asked for.
     """
 
     tokens: Tokens
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
+    alternatives: tuple[Alternatives, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ def serve(
     gate: Share = 1.0,
     host: str = "127.0.0.1",
     port: Port = 8000,
+    allowed_host: tuple[str, ...] = (),
     api_key: Annotated[str | None, Parameter(env_var="SYSTEM2_API_KEY")] = None,
     name: str | None = None,
     batch: Count = 64,
@@ -59,6 +60,9 @@ def serve(
         The address to listen on (default: this machine alone).
     port
         The port; 0 picks a free one.
+    allowed_host
+        A name that requests may call this server by, where it listens to this machine alone,
+        beside localhost (repeatable). Given where it listens to others, it answers to no other.
     api_key
         What clients have to send as their key (default: none is asked for).
     name
@@ -85,14 +89,12 @@ def serve(
     missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UserError(f"{missing[0]} is missing; pip install 'system2[serve]'")
-    from system2.serve.address import bind, url_of
+    from system2.serve.address import bind, hosts_of, url_of
 
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
-        raise UserError("--api-key has to be letters, digits and signs of ASCII")
-    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
-    if verifier is None and given:
-        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
+    _check_key(api_key)
+    _check_scores(verifier, beta, gate)
     with bind(host, port) as bound:
+        url, hosts = url_of(bound), hosts_of(bound, allowed_host)
         from system2.engine.local import load_policy
         from system2.evaluate.solve import equip
         from system2.serve.requests import Limits
@@ -108,16 +110,27 @@ def serve(
             max_choices=max_choices,
             max_requests=max_requests,
         )
-        url = url_of(bound)
         run(
             guided,
             bound,
             name=called,
             limits=limits,
             verifier=judge,
+            hosts=hosts,
             api_key=api_key,
             shutdown_s=shutdown_s,
             on_ready=lambda: finish(
                 f"listening on {url} (model {called})", {"url": url, "model": called}, as_json=json
             ),
         )
+
+
+def _check_key(api_key: str | None) -> None:
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
+        raise UserError("--api-key has to be letters, digits and signs of ASCII")
+
+
+def _check_scores(verifier: str | None, beta: float | None, gate: float) -> None:
+    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
+    if verifier is None and given:
+        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")

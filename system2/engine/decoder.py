@@ -17,7 +17,15 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor
 
-from system2.core import Completion, FinishReason, SampleRequest, SamplingParams, Tokens, UserError
+from system2.core import (
+    Alternatives,
+    Completion,
+    FinishReason,
+    SampleRequest,
+    SamplingParams,
+    Tokens,
+    UserError,
+)
 from system2.engine import sampling
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import PrefixTree, num_shared
@@ -47,6 +55,7 @@ class Draw:
     max_tokens: int
     tokens: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
+    alternatives: list[Alternatives] = field(default_factory=list[Alternatives])
     finish_reason: FinishReason | None = None
     stream: list[float] = field(default_factory=list[float])
 
@@ -57,14 +66,19 @@ class Draw:
     def completion(self) -> Completion:
         """Return what was drawn. It has to be finished."""
         assert self.finish_reason is not None, "the draw is under way"
-        return Completion(tuple(self.tokens), tuple(self.logprobs), self.finish_reason)
+        told = tuple(self.alternatives)
+        return Completion(tuple(self.tokens), tuple(self.logprobs), self.finish_reason, told)
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request under way: its draws, prefix by prefix; how many are running or done."""
+    """A request under way: its draws, prefix by prefix; how many are running or done.
+
+    Each of its tokens is told with so many alternatives.
+    """
 
     request: SampleRequest
+    num_alternatives: int = 0
     draws: list[Draw] = field(default_factory=list[Draw])
     num_started: int = 0
     num_finished: int = 0
@@ -88,13 +102,18 @@ _Row: TypeAlias = list[Draw]
 
 @dataclass(slots=True)
 class _Kinds:
-    """The rows' sampling parameters as tensors, made again when the rows change."""
+    """The rows' sampling parameters as tensors, made again when the rows change.
+
+    Rows `asking` want up to `num_alternatives` likeliest tokens told.
+    """
 
     temperature: Tensor
     top_p: Tensor
     top_k: Tensor
     is_greedy: bool
     is_cut: bool
+    asking: list[int]
+    num_alternatives: int
 
 
 class Decoder:
@@ -140,12 +159,13 @@ class Decoder:
         """How many draws are under way."""
         return sum(map(len, self._live))
 
-    def submit(self, request: SampleRequest) -> Job:
+    def submit(self, request: SampleRequest, *, num_alternatives: int = 0) -> Job:
         """Queue a request. Raises: `UserError` where a prefix does not fit the model.
 
         One that fills the model's positions has empty completions that end by "length".
+        Completions tell `num_alternatives` likeliest tokens of each place.
         """
-        job = Job(request)
+        job = Job(request, num_alternatives)
         config, params = self.layers.model.config, request.params
         for p, prefix in enumerate(request.prefixes):
             _check(prefix, config.max_positions, config.vocab_size)
@@ -266,10 +286,12 @@ class Decoder:
         logits = self.layers.logits(session.hidden)
         if self.guide is not None:
             logits = self.guide.adjust(session, logits)
-        chosen, logprobs = self._choose(logits)
+        chosen, logprobs, others = self._choose(logits)
         parts = [
-            self._parted(row, tokens, values)
-            for row, tokens, values in zip(self._live, chosen, logprobs, strict=True)
+            self._parted(row, tokens, values, others.get(place, ()))
+            for place, (row, tokens, values) in enumerate(
+                zip(self._live, chosen, logprobs, strict=True)
+            )
         ]
         if self.tree is not None:
             for place, (row, part) in enumerate(zip(self._live, parts, strict=True)):
@@ -296,8 +318,13 @@ class Decoder:
         self.positions_computed += session.positions_computed - before
         self.positions_requested += self.num_live
 
-    def _choose(self, logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
-        """Choose a token for each draw of each row, under the row's parameters."""
+    def _choose(
+        self, logits: Tensor
+    ) -> tuple[list[list[int]], list[list[float]], dict[int, Alternatives]]:
+        """Choose a token for each draw of each row, under the row's parameters.
+
+        And tell the alternatives of the rows that ask, by row.
+        """
         kinds = self._kinds or self._make_kinds(logits.device)
         self._kinds = kinds
         if kinds.is_cut:
@@ -311,20 +338,29 @@ class Decoder:
             grid = [[d.uniform() for d in row] + [0.0] * (width - len(row)) for row in self._live]
             uniform = torch.tensor(grid, dtype=torch.float64, device=logits.device)
             tokens, logprobs = sampling.choose(logits, kinds.temperature, uniform)
-        return cast(list[list[int]], tokens.tolist()), cast(list[list[float]], logprobs.tolist())
+        others: dict[int, Alternatives] = {}
+        if kinds.asking:
+            asked, count = kinds.asking, kinds.num_alternatives
+            told = sampling.alternatives(logits[asked], kinds.temperature[asked], count)
+            others = dict(zip(asked, told, strict=True))
+        chosen = cast(list[list[int]], tokens.tolist())
+        return chosen, cast(list[list[float]], logprobs.tolist()), others
 
     def _make_kinds(self, device: torch.device) -> _Kinds:
         params = [row[0].params for row in self._live]
+        counts = [max(draw.job.num_alternatives for draw in row) for row in self._live]
         return _Kinds(
             torch.tensor([p.temperature for p in params], device=device),
             torch.tensor([p.top_p for p in params], device=device),
             torch.tensor([p.top_k for p in params], device=device),
             is_greedy=all(p.temperature == 0 for p in params),
             is_cut=any(p.top_p < 1 or p.top_k for p in params),
+            asking=[place for place, count in enumerate(counts) if count],
+            num_alternatives=max(counts),
         )
 
     def _parted(
-        self, row: _Row, tokens: Sequence[int], logprobs: Sequence[float]
+        self, row: _Row, tokens: Sequence[int], logprobs: Sequence[float], others: Alternatives
     ) -> dict[int, _Row]:
         """Append a token to each of a row's draws; return those that go on, by their token."""
         if logprobs[0] != logprobs[0]:  # no number
@@ -340,6 +376,8 @@ class Decoder:
                 continue
             draw.tokens.append(token)
             draw.logprobs.append(logprob)
+            if others and draw.job.num_alternatives:
+                draw.alternatives.append(others[: draw.job.num_alternatives])
             draw.finish_reason = self._finish_reason(draw, token)
             if draw.finish_reason is None:
                 parts.setdefault(token, []).append(draw)

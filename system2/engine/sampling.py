@@ -6,6 +6,7 @@ draw alone, so what else is in the batch changes nothing.
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from system2.core import derive_seed
+from system2.core import Alternatives, derive_seed
 from system2.engine import native
 
 
@@ -140,6 +141,23 @@ def choose_greedily(
     """Return each row's most probable token and its log-probability, as `choose` does at 0."""
     tokens = most_probable(logits)[:, None]
     return tokens, logits.float().log_softmax(dim=-1).gather(1, tokens)
+
+
+def alternatives(
+    logits: Float[Tensor, "row vocab"], temperature: Float[Tensor, "row"], count: int
+) -> list[Alternatives]:
+    """Return each row's `count` likeliest tokens, of the distribution that `choose` reports.
+
+    Tokens that cannot be drawn are left out.
+    """
+    below = logits.float() - logits.amax(dim=-1, keepdim=True)
+    warm = below / torch.where(temperature == 0, 1.0, temperature)[:, None]
+    logprobs, tokens = warm.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
+    ids, values = cast(list[list[int]], tokens.tolist()), cast(list[list[float]], logprobs.tolist())
+    return [
+        tuple((token, value) for token, value in zip(*row, strict=True) if value > -math.inf)
+        for row in zip(ids, values, strict=True)
+    ]
 
 
 def most_probable(logits: Float[Tensor, "batch vocab"]) -> Int[Tensor, "batch"]:

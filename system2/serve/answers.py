@@ -4,14 +4,16 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from system2.core import Completion, Tokens
+from system2.core import Alternatives, Completion, Tokens
 from system2.engine.tokenizer import Tokenizer
+from system2.serve.loop import Drawn
 from system2.serve.requests import Ask, Served
-from system2.serve.texts import Pieces, TextStream, pieces_of, text_of
+from system2.serve.search import Found
+from system2.serve.texts import Pieces, TextStream, text_of
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream."""
@@ -30,6 +32,11 @@ def usage(ask: Ask, num_drawn: int) -> dict[str, int]:
         "completion_tokens": num_drawn,
         "total_tokens": prompt + num_drawn,
     }
+
+
+def comment(text: str) -> bytes:
+    """Return what keeps a stream alive; clients read over it."""
+    return f": {text}\n\n".encode()
 
 
 def head(ask: Ask, served: Served, *, is_chunk: bool = False) -> dict[str, Any]:
@@ -64,8 +71,8 @@ def _choice(ask: Ask, tokenizer: Tokenizer, index: int, drawn: Completion) -> di
     )
     logprobs = None
     if ask.has_logprobs:
-        pieces = pieces_of(tokenizer, drawn.tokens)
-        logprobs = _logprobs(ask, pieces, drawn.logprobs, 0)
+        told = _told(Pieces(tokenizer), drawn.tokens, drawn.logprobs, drawn.alternatives)
+        logprobs = _logprobs(ask, told, 0)
     choice = {"index": index, **said, "logprobs": logprobs, **_ending(ask, drawn, text, tokenizer)}
     if ask.has_token_ids:
         prefix = ask.request.prefixes[index // ask.request.n]
@@ -82,22 +89,121 @@ def _ending(ask: Ask, drawn: Completion, text: str, tokenizer: Tokenizer) -> dic
     return {"finish_reason": "stop", "stop_reason": stop if drawn.finish_reason == "stop" else None}
 
 
-def _logprobs(
-    ask: Ask, pieces: Sequence[str], logprobs: Sequence[float], offset: int
-) -> dict[str, Any]:
-    """Return the drawn tokens and their log-probabilities; `offset` letters stand before them."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A drawn token's text and log-probability (nats), and those of its alternatives."""
+
+    text: str
+    logprob: float
+    others: Sequence[tuple[str, float]]
+
+
+def _told(
+    pieces: Pieces,
+    tokens: Tokens,
+    logprobs: Sequence[float],
+    alternatives: Sequence[Alternatives],
+) -> list[_Told]:
+    """Return what is told of the next drawn tokens of a text; `pieces` goes on over them."""
+    found: list[_Told] = []
+    for place, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
+        others = alternatives[place] if alternatives else ()
+        texts = pieces.would_add(other for other, _ in others)
+        pairs = [
+            (text, logprob if other == token else value)  # the same to the last digit
+            for text, (other, value) in zip(texts, others, strict=True)
+        ]
+        found.append(_Told(pieces.add(token), logprob, pairs))
+    return found
+
+
+def _logprobs(ask: Ask, told: Sequence[_Told], offset: int) -> dict[str, Any]:
+    """Return drawn tokens as the API tells them; `offset` letters stand before them."""
     if ask.kind == "chat":
         content = [
-            {"token": piece, "logprob": lp, "bytes": list(piece.encode()), "top_logprobs": []}
-            for piece, lp in zip(pieces, logprobs, strict=True)
+            {
+                **_entry(one.text, one.logprob),
+                "top_logprobs": [_entry(*pair) for pair in one.others],
+            }
+            for one in told
         ]
         return {"content": content, "refusal": None}
     return {
-        "tokens": list(pieces),
-        "token_logprobs": list(logprobs),
-        "top_logprobs": [{piece: lp} for piece, lp in zip(pieces, logprobs, strict=True)],
-        "text_offset": list(accumulate(map(len, pieces), initial=offset))[:-1],
+        "tokens": [one.text for one in told],
+        "token_logprobs": [one.logprob for one in told],
+        "top_logprobs": [_by_text(one) for one in told],
+        "text_offset": list(accumulate((len(one.text) for one in told), initial=offset))[:-1],
     }
+
+
+def _entry(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+
+def _by_text(told: _Told) -> dict[str, float]:
+    """Return a place's alternatives by text, the drawn one among them.
+
+    Of several with the same text the likeliest is told.
+    """
+    found: dict[str, float] = {}
+    for text, logprob in (*told.others, (told.text, told.logprob)):
+        _ = found.setdefault(text, logprob)
+    return found
+
+
+def whole_search(ask: Ask, served: Served, found: Found) -> dict[str, Any]:
+    """Return the answer to a search that is not streamed."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": found.text},
+        "logprobs": None,
+        "finish_reason": found.finish_reason,
+    }
+    told = {"choices": [choice], "usage": usage(ask, found.sampled_tokens)}
+    return {**head(ask, served), **told, "system2": _costs(ask, found)}
+
+
+def _costs(ask: Ask, found: Found) -> dict[str, Any]:
+    """Return what is told of a search beside its text."""
+    assert ask.search is not None, "no search was asked for"
+    told = asdict(found)
+    del told["text"], told["finish_reason"]
+    return {"search": ask.search.search, **told}
+
+
+def _closing(ask: Ask, begun: Mapping[str, Any], num_drawn: int) -> list[bytes]:
+    """Return the events that end every stream."""
+    spent: dict[str, Any] = {**begun, "choices": [], "usage": usage(ask, num_drawn)}
+    return [*([event(spent)] if ask.has_usage else []), DONE]
+
+
+@dataclass(slots=True)
+class SearchChunks:
+    """The events of one streamed search: comments while it lasts, its text in one piece."""
+
+    ask: Ask
+    served: Served
+    num_drawn: int = 0
+
+    def first(self) -> list[bytes]:
+        """Return the events that come before anything is known: none."""
+        return []
+
+    def more(self, num_sampled: int) -> bytes:
+        """Return a comment that says how far the search has come."""
+        self.num_drawn = num_sampled
+        return comment(f"{num_sampled} tokens sampled")
+
+    def ends(self, found: Found) -> list[bytes]:
+        """Return the events that tell what was found."""
+        self.num_drawn = found.sampled_tokens
+        begun = head(self.ask, self.served, is_chunk=True)
+        said = {"role": "assistant", "content": found.text}
+        text = {"index": 0, "delta": said, "logprobs": None, "finish_reason": None}
+        end = {**text, "delta": {}, "finish_reason": found.finish_reason}
+        last = {**begun, "choices": [end], "system2": _costs(self.ask, found)}
+        closing = _closing(self.ask, begun, found.sampled_tokens)
+        return [event({**begun, "choices": [text]}), event(last), *closing]
 
 
 @dataclass(slots=True)
@@ -127,7 +233,13 @@ class Chunks:
         said = {"role": "assistant", "content": ""}
         return [self._event(i, said) for i in range(len(self._texts))]
 
-    def more(self, number: int, tokens: Tokens, logprobs: Sequence[float]) -> bytes | None:
+    def more(
+        self,
+        number: int,
+        tokens: Tokens,
+        logprobs: Sequence[float],
+        alternatives: Sequence[Alternatives],
+    ) -> bytes | None:
         """Return the event of a draw's new tokens, None where they show nothing yet."""
         self.num_drawn += len(tokens)
         text = self._texts[number].add(tokens)
@@ -135,24 +247,23 @@ class Chunks:
             return None
         found = None
         if self.ask.has_logprobs:
-            pieces = [self._pieces[number].add(token) for token in tokens]
-            found = _logprobs(self.ask, pieces, logprobs, self._offsets[number])
-            self._offsets[number] += sum(map(len, pieces))
+            told = _told(self._pieces[number], tokens, logprobs, alternatives)
+            found = _logprobs(self.ask, told, self._offsets[number])
+            self._offsets[number] += sum(len(one.text) for one in told)
         return self._event(number, self._said(text), found, tokens)
 
-    def end(self, number: int, drawn: Completion) -> bytes:
-        """Return a draw's last event."""
+    def _end(self, number: int, drawn: Completion) -> bytes:
         tokenizer = self.served.tokenizer
         text = text_of(tokenizer, drawn, self.ask.request.params.stop)
         said = self._said(self._texts[number].end(drawn))
         ending = _ending(self.ask, drawn, text, tokenizer)
         return self._event(number, said, None, (), ending)
 
-    def last(self) -> list[bytes]:
-        """Return the events that come after all draws have ended."""
-        spent = usage(self.ask, self.num_drawn)
-        found = [event({**self._head, "choices": [], "usage": spent})] if self.ask.has_usage else []
-        return [*found, DONE]
+    def ends(self, drawn: Drawn) -> list[bytes]:
+        """Return the events that come when all is drawn."""
+        flat = [one for completions in drawn for one in completions]
+        found = [self._end(number, one) for number, one in enumerate(flat)]
+        return [*found, *_closing(self.ask, self._head, self.num_drawn)]
 
     def _said(self, text: str) -> dict[str, Any]:
         return {"content": text} if self.ask.kind == "chat" else {"text": text}

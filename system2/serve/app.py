@@ -1,47 +1,39 @@
-"""The HTTP side: paths, keys, sizes, streams, and what happens when a client goes away.
+"""The HTTP side: paths, answers whole or in streams, and what becomes of a failure.
 
 Place in the flow: `server` runs this application; it reads requests by `requests`, has them
 decoded by `loop`, and writes what `answers` makes of the completions.
 """
 
 import asyncio
-import hmac
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from system2.core import Completion, Tokens, UserError, Verifier
-from system2.engine.local import LocalPolicy
-from system2.serve.answers import Chunks, event, head, usage, whole
-from system2.serve.errors import ApiError
-from system2.serve.loop import DecoderLoop, Drawn, QueueFullError, StoppedError
+from system2.core import UserError, Verifier
+from system2.serve.answers import Chunks, SearchChunks, comment, event, whole, whole_search
+from system2.serve.client import GoneError, body_of, unless_gone
+from system2.serve.door import Door, refused
+from system2.serve.errors import ApiError, stopping
+from system2.serve.loop import DecoderLoop, QueueFullError, StoppedError
 from system2.serve.metrics import Metrics
-from system2.serve.requests import Ask, Kind, Limits, Served, read_ask
-from system2.serve.search import Found, Searching, check_search
+from system2.serve.requests import Ask, Kind, Served, read_ask
+from system2.serve.search import Searching, check_search
 
-_T = TypeVar("_T")
-_News: TypeAlias = tuple[int, Tokens, tuple[float, ...]] | Drawn | Exception
-
-BODY_TIMEOUT_S = 30.0
-"""A body that takes longer to arrive is given up."""
-MAX_DRAINED = 64
-"""So many times the limit of a body that is too large is read, so that its sender hears of it."""
 LARGE_BODY = 1 << 14
 """Bodies of more bytes are read in a thread, so that others are not kept waiting."""
 MAX_SEARCHES = 32
 """Searches that are stepped at the same time; further ones wait."""
-
-
-class _GoneError(Exception):
-    """The client went away."""
+STOP_S = 5.0
+"""How long a server that ends waits for the decoder's step under way."""
+BEAT_S = 5.0
+"""A stream that waits for a search is told after so many seconds that it goes on."""
 
 
 @dataclass(slots=True)
@@ -58,22 +50,20 @@ class _State:
 
 
 def make_app(
-    policy: LocalPolicy,
+    served: Served,
+    loop: DecoderLoop,
     *,
-    name: str,
-    limits: Limits,
     verifier: Verifier | None = None,
+    hosts: frozenset[str] | None = None,
     api_key: str | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """Return the application that serves a policy called `name`.
+    """Return the application that serves what a decoder's loop draws.
 
     `verifier` scores whole attempts for searches that ask for it; a token verifier is the
-    policy's own guide. `on_ready` is called when requests are taken.
+    policy's own guide. `hosts` are the names that it answers to (None: any). `on_ready` is
+    called when requests are taken.
     """
-    config = policy.model.config
-    served = Served(name, policy.tokenizer, config.vocab_size, config.max_positions, limits)
-    loop = DecoderLoop(policy, max_requests=limits.max_requests, call_soon=_not_running)
     state = _State(served, loop, verifier)
 
     @asynccontextmanager
@@ -82,20 +72,17 @@ def make_app(
         loop.start()
         on_ready()
         yield
-        await asyncio.to_thread(loop.stop)
+        loop.stop()
+        await asyncio.to_thread(loop.join, STOP_S)
         state.threads.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     _add_paths(app, state)
-    app.add_exception_handler(ApiError, _refused)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(Exception, _refused)
-    app.add_middleware(_Door, metrics=state.metrics, api_key=api_key)
+    app.add_exception_handler(ApiError, refused)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(Exception, refused)
+    app.add_middleware(Door, metrics=state.metrics, hosts=hosts, api_key=api_key)
     return app
-
-
-def _not_running(call: Callable[[], None]) -> None:
-    raise RuntimeError("the server is not running")
 
 
 def _add_paths(app: FastAPI, state: _State) -> None:
@@ -136,64 +123,9 @@ def _add_paths(app: FastAPI, state: _State) -> None:
     app.add_api_route("/metrics", metrics)
 
 
-class _Door:
-    """What every request passes: the key is asked for, the answer is counted."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, api_key: str | None) -> None:
-        self._app, self._metrics, self._key = app, metrics, api_key
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection's request (ASGI)."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started, status = time.monotonic(), 499
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            if self._is_known(scope):
-                await self._app(scope, receive, sending)
-            else:
-                refusal = ApiError(
-                    401,
-                    "the API key is missing or wrong: send the header Authorization: Bearer KEY",
-                    code="invalid_api_key",
-                    headers={"WWW-Authenticate": "Bearer", "Connection": "close"},
-                )
-                await _refused(None, refusal)(scope, receive, sending)
-        except Exception:
-            status = 500  # as it will be answered, outside of here
-            raise
-        finally:
-            self._metrics.answered(scope["path"], status, time.monotonic() - started)
-
-    def _is_known(self, scope: Scope) -> bool:
-        if self._key is None or scope["path"] == "/health":
-            return True
-        wanted = b"Bearer " + self._key.encode()
-        return any(
-            name == b"authorization" and hmac.compare_digest(value, wanted)
-            for name, value in scope["headers"]
-        )
-
-
-def _refused(request: Request | None, error: Exception) -> Response:
-    """Return an error as the OpenAI API says it; what is our fault says nothing of its inside."""
-    if isinstance(error, HTTPException):
-        error = ApiError(error.status_code, str(error.detail), headers=error.headers)
-    if not isinstance(error, ApiError):
-        error = ApiError(500, f"the server failed ({type(error).__name__}); its log says where")
-    return JSONResponse(error.body(), error.status, headers=error.headers)
-
-
 async def _answer(request: Request, kind: Kind, state: _State) -> Response:
     """Answer a request for completions."""
-    body = await _body(request, state.served.limits.max_body_bytes)
+    body = await body_of(request, state.served.limits.max_body_bytes)
     if len(body) > LARGE_BODY:
         ask = await asyncio.to_thread(read_ask, kind, body, state.served)
     else:
@@ -210,11 +142,11 @@ async def _answer(request: Request, kind: Kind, state: _State) -> Response:
     try:
         with _failures_told():
             if ask.search is not None:
-                return await _searched(request, ask, state)
-            if ask.is_streamed:
-                return await _streamed(request, ask, state)
-            return await _drawn(request, ask, state)
-    except _GoneError:
+                answer = _streamed_search if ask.is_streamed else _searched
+            else:
+                answer = _streamed if ask.is_streamed else _drawn
+            return await answer(request, ask, state)
+    except GoneError:
         state.metrics.num_gone += 1
         return Response(status_code=499)  # nobody reads it
 
@@ -232,21 +164,27 @@ def _failures_told() -> Generator[None, None, None]:
 
 
 def _as_refusal(error: Exception) -> ApiError | None:
+    """Return what a client is told of a failure, None where its inside is nobody's business."""
     if isinstance(error, UserError):
         return ApiError(500, str(error), code="model_failed")
-    if isinstance(error, StoppedError):
-        return ApiError(503, str(error), code="stopping", headers={"Retry-After": "5"})
+    if isinstance(error, StoppedError | CancelledError):
+        return stopping("the server stops")
     return None
 
 
 async def _drawn(request: Request, ask: Ask, state: _State) -> Response:
     """Answer with whole completions."""
-    future = state.loop.submit(ask.request)
+    future = state.loop.submit(ask.request, num_alternatives=ask.num_alternatives)
     future.add_done_callback(lambda _: state.loop.leave())
-    drawn = await _unless_gone(request, asyncio.wrap_future(future))
-    found = whole(ask, state.served, drawn)
-    state.metrics.completion_tokens += found["usage"]["completion_tokens"]
-    return JSONResponse(found)
+    drawn = await unless_gone(request, asyncio.wrap_future(future))
+
+    def answer() -> Response:
+        return JSONResponse(whole(ask, state.served, drawn))
+
+    flat = [one for completions in drawn for one in completions]
+    state.metrics.completion_tokens += sum(len(one.tokens) for one in flat)
+    # alternatives take long to be written down
+    return await asyncio.to_thread(answer) if ask.num_alternatives else answer()
 
 
 async def _searched(request: Request, ask: Ask, state: _State) -> Response:
@@ -255,140 +193,121 @@ async def _searched(request: Request, ask: Ask, state: _State) -> Response:
     future = state.threads.submit(searching.run)
     future.add_done_callback(lambda _: state.loop.leave())
     try:
-        found = await _unless_gone(request, asyncio.wrap_future(future))
-    except CancelledError as error:
-        raise StoppedError("the server stops") from error
+        found = await unless_gone(request, asyncio.wrap_future(future))
     finally:
         searching.cancel()
     state.metrics.completion_tokens += found.sampled_tokens
-    return JSONResponse(_search_body(ask, state.served, found))
-
-
-def _search_body(ask: Ask, served: Served, found: Found) -> dict[str, Any]:
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": found.text},
-        "logprobs": None,
-        "finish_reason": found.finish_reason,
-    }
-    told = asdict(found)
-    del told["text"], told["finish_reason"]
-    assert ask.search is not None, "no search was asked for"
-    return {
-        **head(ask, served),
-        "choices": [choice],
-        "usage": usage(ask, found.sampled_tokens),
-        "system2": {"search": ask.search.search, **told},
-    }
+    return JSONResponse(whole_search(ask, state.served, found))
 
 
 async def _streamed(request: Request, ask: Ask, state: _State) -> Response:
-    """Answer with a stream of events, once there is a first token to tell of."""
-    news: asyncio.Queue[_News] = asyncio.Queue()
+    """Answer with the pieces of completions as they are drawn."""
+    news: asyncio.Queue[Any] = asyncio.Queue()
+
+    def hear(*heard: Any) -> None:
+        news.put_nowait(heard)
+
+    future = state.loop.submit(ask.request, hear, num_alternatives=ask.num_alternatives)
+    chunks = Chunks(ask, state.served)
+    return await _sent_on(request, state, _Stream(news, future, future.cancel, chunks))
+
+
+async def _streamed_search(request: Request, ask: Ask, state: _State) -> Response:
+    """Answer with comments on how far a search has come, then with what it found."""
+    news: asyncio.Queue[Any] = asyncio.Queue()
     tell = asyncio.get_running_loop().call_soon_threadsafe
 
-    def hear(number: int, tokens: Tokens, logprobs: tuple[float, ...]) -> None:
-        news.put_nowait((number, tokens, logprobs))
+    def hear(num_sampled: int) -> None:
+        _ = tell(news.put_nowait, (num_sampled,))
 
-    def ended(done: Any) -> None:
+    searching = Searching(ask, state.served, state.loop, state.verifier, hear)
+    future = state.threads.submit(searching.run)
+
+    def cancel() -> None:
+        _ = future.cancel()  # where it has not begun
+        searching.cancel()
+
+    chunks = SearchChunks(ask, state.served)
+    stream = _Stream(news, future, cancel, chunks, beat_s=BEAT_S)
+    return await _sent_on(request, state, stream)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """What is told piece by piece: `news` of it, what its `future` comes to last, as `chunks`.
+
+    `cancel` ends it where nobody listens; every `beat_s` seconds without news (None: never) a
+    comment says that it goes on.
+    """
+
+    news: "asyncio.Queue[Any]"
+    future: "Future[Any]"
+    cancel: Callable[[], object]
+    chunks: Chunks | SearchChunks
+    beat_s: float | None = None
+
+    async def next(self) -> Any:
+        """Return what is heard next: a piece, the end as `_End`, an error; None: a beat."""
+        try:
+            return await asyncio.wait_for(self.news.get(), self.beat_s)
+        except TimeoutError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What a stream comes to."""
+
+    result: Any
+
+
+async def _sent_on(request: Request, state: _State, stream: _Stream) -> Response:
+    """Answer with a stream of events, once there is something to tell of."""
+    tell = asyncio.get_running_loop().call_soon_threadsafe
+
+    def ended(done: "Future[Any]") -> None:
         state.loop.leave()
         if not done.cancelled():
-            tell(news.put_nowait, done.exception() or done.result())
+            _ = tell(stream.news.put_nowait, done.exception() or _End(done.result()))
 
-    future = state.loop.submit(ask.request, hear)
-    future.add_done_callback(ended)
+    stream.future.add_done_callback(ended)
     try:
-        first = await _unless_gone(request, news.get())
+        first = await unless_gone(request, stream.next())
         if isinstance(first, Exception):
             raise first
     except BaseException:
-        _ = future.cancel()
+        _ = stream.cancel()
         raise
 
-    async def events() -> AsyncIterator[bytes]:
+    async def sent() -> AsyncIterator[bytes]:
         is_whole = False
         try:
-            async for one in _events(Chunks(ask, state.served), first, news, state.metrics):
+            async for one in _events(stream, first):
                 yield one
             is_whole = True
+            state.metrics.completion_tokens += stream.chunks.num_drawn
         finally:
-            _ = future.cancel()
+            _ = stream.cancel()
             state.metrics.num_gone += not is_whole
 
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(sent(), media_type="text/event-stream", headers=headers)
 
 
-async def _events(
-    chunks: Chunks, first: _News, news: "asyncio.Queue[_News]", metrics: Metrics
-) -> AsyncIterator[bytes]:
+async def _events(stream: _Stream, first: Any) -> AsyncIterator[bytes]:
     """Yield the events of what is heard, from the first on."""
-    for one in chunks.first():
+    for one in stream.chunks.first():
         yield one
     heard = first
-    while isinstance(heard, tuple):
-        if (more := chunks.more(*heard)) is not None:
+    while not isinstance(heard, _End | Exception):
+        if heard is None:
+            yield comment("the search goes on")
+        elif (more := stream.chunks.more(*heard)) is not None:
             yield more
-        heard = await news.get()
+        heard = await stream.next()
     if isinstance(heard, Exception):
         told = _as_refusal(heard) or ApiError(500, "the server failed")
         yield event(told.body())
     else:
-        flat: list[Completion] = [one for completions in heard for one in completions]
-        for number, drawn in enumerate(flat):
-            yield chunks.end(number, drawn)
-        metrics.completion_tokens += chunks.num_drawn
-        for one in chunks.last():
+        for one in stream.chunks.ends(heard.result):
             yield one
-
-
-async def _unless_gone(request: Request, wanted: Awaitable[_T]) -> _T:
-    """Await something for a client that still listens.
-
-    Raises: `_GoneError` where it does not, having cancelled it.
-    """
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    answer = asyncio.ensure_future(wanted)
-    listening = asyncio.create_task(gone())
-    try:
-        _ = await asyncio.wait((answer, listening), return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
-        raise _GoneError
-    finally:
-        _ = answer.cancel()
-        _ = listening.cancel()
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """Return a request's body. Raises: `ApiError` where it is too large, too slow or no JSON."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ApiError(415, "send the body as JSON, with the header Content-Type: application/json")
-    parts, size = list[bytes](), 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for part in request.stream():
-                size += len(part)
-                if size <= limit:
-                    parts.append(part)
-                else:
-                    parts.clear()
-                if size > MAX_DRAINED * limit:
-                    break
-    except TimeoutError:
-        raise ApiError(
-            408, f"no whole body came in {BODY_TIMEOUT_S:.0f} s", headers={"Connection": "close"}
-        ) from None
-    if size > limit:
-        raise ApiError(
-            413,
-            f"the body has over {limit} bytes; that is the most one may have",
-            code="body_too_large",
-            headers={"Connection": "close"},
-        )
-    return b"".join(parts)

@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 """The error's type by status; any other below 500 is an invalid request."""
 
 
@@ -37,3 +42,8 @@ class ApiError(Exception):
 def invalid(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
     """Return the refusal of a request that cannot be understood or done (400)."""
     return ApiError(400, message, param=param, code=code)
+
+
+def stopping(message: str) -> ApiError:
+    """Return the refusal of a server that is told to end (503)."""
+    return ApiError(503, message, code="stopping", headers={"Retry-After": "5"})

@@ -12,17 +12,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeAlias, TypeVar
 
-from system2.core import Completion, SampleRequest, Tokens, UserError
+from system2.core import Alternatives, Completion, SampleRequest, Tokens, UserError
 from system2.engine.decoder import Job
 from system2.engine.local import LocalPolicy
 
 _T = TypeVar("_T")
 Drawn: TypeAlias = list[list[Completion]]
-Hear: TypeAlias = Callable[[int, Tokens, tuple[float, ...]], None]
-"""Called with the number of a draw (p * n + i), its new tokens and their logprobs (nats)."""
+Hear: TypeAlias = Callable[[int, Tokens, tuple[float, ...], tuple[Alternatives, ...]], None]
+"""Called with the number of a draw (p * n + i), its new tokens, their logprobs (nats), and the
+alternatives at their places where these were asked for."""
 CallSoon: TypeAlias = Callable[[Callable[[], None]], object]
 """Has a function called soon in another thread, in order: `call_soon_threadsafe`."""
 
@@ -55,6 +57,7 @@ class _Ticket:
     request: SampleRequest
     future: "Future[Drawn]"
     hear: Hear | None
+    num_alternatives: int
     job: Job | None = None
     num_heard: list[int] = field(default_factory=list[int])
 
@@ -62,21 +65,21 @@ class _Ticket:
 class DecoderLoop:
     """A decoder in a thread of its own; `max_requests` may be under way or waiting.
 
-    `call_soon` takes what streams hear to the thread that they live in. `load` is what the
-    thread last said of itself.
+    `call_soon`, set before it starts, takes what streams hear to the thread that they live in.
+    `load` is what the thread last said of itself.
     """
 
-    def __init__(self, policy: LocalPolicy, *, max_requests: int, call_soon: CallSoon) -> None:
+    def __init__(self, policy: LocalPolicy, *, max_requests: int) -> None:
         self.max_requests = max_requests
         self.load = Load()
         self._policy = policy
-        self.call_soon = call_soon
+        self.call_soon: CallSoon = _nobody_listens
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._open: dict[_Ticket, None] = {}
         self._num_failures = 0
         self._num_requests = 0
         self._lock = threading.Lock()
-        self._is_stopped = False
+        self._is_stopped = self._is_ended = False
         self._decoder = policy.decoder()
         self._requested = self._computed = 0  # positions of the decoders before this one
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
@@ -91,9 +94,12 @@ class DecoderLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after its step; whoever still waits is told `StoppedError`."""
-        self._inbox.put(self._stop)
-        self._thread.join()
+        """Have the thread end after its step; whoever still waits is told `StoppedError`."""
+        self._put(self._stop)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end."""
+        self._thread.join(timeout_s)
 
     def enter(self) -> None:
         """Count one more request. Raises: `QueueFullError` where there are enough."""
@@ -107,21 +113,23 @@ class DecoderLoop:
         with self._lock:
             self._num_requests -= 1
 
-    def submit(self, request: SampleRequest, hear: Hear | None = None) -> "Future[Drawn]":
+    def submit(
+        self, request: SampleRequest, hear: Hear | None = None, *, num_alternatives: int = 0
+    ) -> "Future[Drawn]":
         """Queue a request; its future has completions `[p][i]`, and cancels it when cancelled.
 
         The future fails with `UserError` where the request does not fit or the model fails.
         Whoever calls has entered before, or does so for one who has.
         """
         future: Future[Drawn] = Future()
-        ticket = _Ticket(request, future, hear)
+        ticket = _Ticket(request, future, hear, num_alternatives)
 
         def dropped(done: "Future[Drawn]") -> None:
             if done.cancelled():
-                self._inbox.put(lambda: self._drop(ticket))
+                self._put(lambda: self._drop(ticket))
 
         future.add_done_callback(dropped)
-        self._inbox.put(lambda: self._admit(ticket))
+        self._put(lambda: self._admit(ticket))
         return future
 
     def call(self, function: Callable[[], _T]) -> "Future[_T]":
@@ -137,8 +145,16 @@ class DecoderLoop:
                 except Exception as error:
                     future.set_exception(error)
 
-        self._inbox.put(called)
+        self._put(called)
         return future
+
+    def _put(self, call: Callable[[], None]) -> None:
+        """Have something done in the thread; here, once that has ended."""
+        with self._lock:
+            if not self._is_ended:
+                self._inbox.put(call)
+                return
+        call()
 
     # In the thread
 
@@ -153,6 +169,8 @@ class DecoderLoop:
         for ticket in list(self._open):
             _fail(ticket.future, StoppedError("the server stops"))
         self._open.clear()
+        with self._lock:
+            self._is_ended = True
         self._take_in(is_patient=False)  # what came too late is told so
 
     def _take_in(self, *, is_patient: bool) -> None:
@@ -174,7 +192,9 @@ class DecoderLoop:
         if ticket.future.cancelled():
             return
         try:
-            ticket.job = self._decoder.submit(ticket.request)
+            ticket.job = self._decoder.submit(
+                ticket.request, num_alternatives=ticket.num_alternatives
+            )
         except UserError as error:
             _fail(ticket.future, error)
             return
@@ -233,6 +253,10 @@ class DecoderLoop:
         )
 
 
+def _nobody_listens(call: Callable[[], None]) -> None:
+    raise RuntimeError("no event loop runs")
+
+
 def _fail(future: "Future[_T]", error: Exception) -> None:
     """Tell whoever still waits that it came to nothing."""
     if future.set_running_or_notify_cancel():
@@ -247,11 +271,6 @@ def _news(ticket: _Ticket, hear: Hear) -> list[Callable[[], None]]:
         if len(draw.tokens) > heard:
             tokens, logprobs = tuple(draw.tokens[heard:]), tuple(draw.logprobs[heard:])
             ticket.num_heard[number] = len(draw.tokens)
-            said.append(_call(hear, number, tokens, logprobs))
+            others = tuple(draw.alternatives[heard:])
+            said.append(partial(hear, number, tokens, logprobs, others))
     return said
-
-
-def _call(
-    hear: Hear, number: int, tokens: Tokens, logprobs: tuple[float, ...]
-) -> Callable[[], None]:
-    return lambda: hear(number, tokens, logprobs)

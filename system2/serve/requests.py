@@ -36,6 +36,10 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields that this server cannot honour, and the values with which they ask for nothing."""
 
+MAX_TOP_LOGPROBS = {"completion": 5, "chat": 20}
+"""The most alternatives to a token that may be asked for, as the API has it."""
+MAX_ALTERNATIVES = 1 << 18
+"""Alternatives that one answer may hold: each takes some hundred bytes of it."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 100.0
 """Temperatures that divide logits without leaving the numbers (0 is greedy)."""
 
@@ -76,13 +80,27 @@ class StreamFields(BaseModel):
 
 
 class SearchFields(BaseModel):
-    """The extension field `system2`: a search, its attempts, its budget in sampled tokens."""
+    """The extension field `system2`: a search with its dials, its budget in sampled tokens.
+
+    `budget` None: as many tokens as any request may have drawn.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     search: str
-    samples: _Whole = Field(1, ge=1)
+    samples: _Whole | None = Field(None, ge=1)
     budget: _Whole | None = Field(None, ge=1)
+    width: _Whole | None = Field(None, ge=1)
+    branch: _Whole | None = Field(None, ge=1)
+    max_depth: _Whole | None = Field(None, ge=1, le=1024)
+    iterations: _Whole | None = Field(None, ge=1, le=1024)
     select: str | None = None
+
+    @property
+    def dials(self) -> dict[str, int]:
+        """The dials that were given."""
+        names = ("samples", "width", "branch", "max_depth", "iterations")
+        given = {name: cast(int | None, getattr(self, name)) for name in names}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class SamplingFields(BaseModel):
@@ -138,6 +156,7 @@ class ChatFields(SamplingFields):
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: _Whole | None = Field(None, ge=1)
     logprobs: bool | None = None
+    top_logprobs: _Whole | None = Field(None, ge=0)
     system2: SearchFields | None = None
 
 
@@ -145,6 +164,7 @@ class ChatFields(SamplingFields):
 class Ask:
     """A request understood: what to draw, and how to answer.
 
+    With `has_logprobs` each drawn token's is told, and those of `num_alternatives` others.
     `search` None: plain decoding; `question` is the conversation's last message.
     """
 
@@ -153,6 +173,7 @@ class Ask:
     is_streamed: bool
     has_usage: bool
     has_logprobs: bool
+    num_alternatives: int
     has_token_ids: bool
     search: SearchFields | None = None
     question: str = ""
@@ -167,17 +188,12 @@ def read_ask(kind: Kind, body: bytes, served: Served) -> Ask:
         fields = _read(CompletionFields, body)
         prefixes = _prompts(fields, served)
         has_logprobs, wanted = fields.logprobs is not None, fields.max_tokens or 16
-        if (fields.logprobs or 0) > 1:
-            raise invalid(
-                f"logprobs is {fields.logprobs}; this server tells those of the drawn tokens "
-                "alone: ask for 0 or 1",
-                param="logprobs",
-            )
-        search, question = None, ""
+        search, question, num_alternatives = None, "", fields.logprobs or 0
     else:
         fields = _read(ChatFields, body)
         prefixes, question = (_conversation(fields, served),), fields.messages[-1].text()
         has_logprobs, search = bool(fields.logprobs), fields.system2
+        num_alternatives = fields.top_logprobs or 0
         room = max(1, served.max_positions - len(prefixes[0]))
         wanted = fields.max_completion_tokens or fields.max_tokens
         wanted = wanted or min(room, served.limits.max_tokens)
@@ -193,6 +209,8 @@ def read_ask(kind: Kind, body: bytes, served: Served) -> Ask:
         )
     if search is not None:
         _check_search(fields, has_logprobs)
+    if num_alternatives:
+        _check_alternatives(kind, num_alternatives, has_logprobs, n * len(prefixes) * wanted)
     seed = secrets.randbits(63) if fields.seed is None else fields.seed
     return Ask(
         kind=kind,
@@ -200,6 +218,7 @@ def read_ask(kind: Kind, body: bytes, served: Served) -> Ask:
         is_streamed=bool(fields.stream),
         has_usage=fields.stream_options is not None and fields.stream_options.include_usage,
         has_logprobs=has_logprobs,
+        num_alternatives=num_alternatives,
         has_token_ids=bool(fields.return_token_ids),
         search=search,
         question=question,
@@ -243,7 +262,7 @@ def _asks_for_nothing(name: str, value: object, shape: type[SamplingFields]) -> 
     """Return whether a field can be left out. Raises: `ApiError` where it cannot be honoured."""
     if value is None:
         return name in shape.model_fields or name in NEUTRAL
-    if name not in NEUTRAL:
+    if name not in NEUTRAL or name in shape.model_fields:
         return False
     if value not in NEUTRAL[name]:
         raise invalid(
@@ -336,7 +355,6 @@ def _check_search(fields: SamplingFields, has_logprobs: bool) -> None:
     """Refuse what a search cannot be asked for beside."""
     asked = {
         "n": (fields.n or 1) > 1,
-        "stream": bool(fields.stream),
         "logprobs": has_logprobs,
         "stop": bool(fields.stop),
         "top_k": (fields.top_k or 0) > 0,
@@ -345,6 +363,22 @@ def _check_search(fields: SamplingFields, has_logprobs: bool) -> None:
     for name, is_asked in asked.items():
         if is_asked:
             raise invalid(f"{name} cannot be asked for together with a search", param=name)
+
+
+def _check_alternatives(kind: Kind, count: int, has_logprobs: bool, num_places: int) -> None:
+    """Refuse more alternatives than the API has, or than an answer can hold."""
+    name = "top_logprobs" if kind == "chat" else "logprobs"
+    if not has_logprobs:
+        raise invalid("top_logprobs needs logprobs to be true", param=name)
+    if count > MAX_TOP_LOGPROBS[kind]:
+        most = MAX_TOP_LOGPROBS[kind]
+        raise invalid(f"{name} is {count}; at most {most} are told", param=name)
+    if count * num_places > MAX_ALTERNATIVES:
+        raise invalid(
+            f"{name} is {count} for up to {num_places} tokens; an answer holds at most "
+            f"{MAX_ALTERNATIVES} in all: lower it, max_tokens or n",
+            param=name,
+        )
 
 
 def _params(fields: SamplingFields, wanted: int, limits: Limits) -> SamplingParams:

@@ -5,9 +5,9 @@ is the attempt that the search's selection chose, as `system2 solve` would choos
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,17 +20,20 @@ from system2.core import (
     UserError,
     Verifier,
 )
-from system2.evaluate.solve import SELECTION_OF, SolveConfig
+from system2.evaluate.solve import SELECTION_OF, SolveConfig, dials_of
 from system2.run import run
 from system2.search import SCORED_SEARCHES, SEARCHES
 from system2.select import SELECTIONS
 from system2.serve.errors import invalid
 from system2.serve.loop import DecoderLoop
-from system2.serve.requests import Ask, Served
+from system2.serve.requests import Ask, SearchFields, Served
 from system2.tasks.answers import extract_answer, normal_form
 from system2.tree import ROOT, Tree
 
 _T = TypeVar("_T")
+
+STEP_STOP = "\n"
+"""What ends a step of a search over steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,7 @@ def check_search(ask: Ask, served: Served, verifier: Verifier | None) -> None:
     if fields.select is not None and fields.select not in SELECTIONS:
         known = ", ".join(SELECTIONS)
         raise invalid(f"no selection {fields.select[:100]!r}; there are {known}", param="system2")
-    if fields.samples > served.limits.max_choices:
-        raise invalid(
-            f"samples is {fields.samples}; at most {served.limits.max_choices} are drawn",
-            param="system2",
-        )
-    if fields.search == "greedy" and fields.samples > 1:
-        raise invalid("search greedy makes one attempt; leave samples out", param="system2")
+    _check_dials(fields, served)
     if fields.search in SCORED_SEARCHES and verifier is None:
         raise invalid(
             f"search {fields.search} needs a verifier of whole attempts, and none is served",
@@ -73,11 +70,47 @@ def check_search(ask: Ask, served: Served, verifier: Verifier | None) -> None:
         )
 
 
-class Searching:
-    """One search under way: `run` blocks its thread, `cancel` ends it from another."""
+def _check_dials(fields: SearchFields, served: Served) -> None:
+    """Refuse dials that the search does not have, and those that ask for too much."""
+    most, known = served.limits.max_choices, dials_of(fields.search)
+    for dial in fields.dials:
+        if dial not in known and (dial, fields.samples) != ("samples", 1):
+            raise invalid(
+                f"search {fields.search} has no use for {dial}; leave it out", param="system2"
+            )
+    config, rows = replace(SolveConfig(fields.search), **fields.dials), 1
+    for dial in ("samples", "width", "branch"):
+        rows *= getattr(config, dial) if dial in known else 1
+    if rows > most:
+        raise invalid(
+            f"search {fields.search} would draw {rows} completions at a time; at most {most}",
+            param="system2",
+        )
+    largest = _largest_budget(served)
+    if fields.budget is not None and fields.budget > largest:
+        raise invalid(f"budget is {fields.budget}; at most {largest} tokens", param="system2")
 
-    def __init__(self, ask: Ask, served: Served, loop: DecoderLoop, verifier: Verifier | None):
+
+def _largest_budget(served: Served) -> int:
+    return served.limits.max_tokens * served.limits.max_choices
+
+
+class Searching:
+    """One search under way: `run` blocks its thread, `cancel` ends it from another.
+
+    `tell` is called with the number of tokens sampled so far, whenever some were.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        served: Served,
+        loop: DecoderLoop,
+        verifier: Verifier | None,
+        tell: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._ask, self._served, self._loop, self._judge = ask, served, loop, verifier
+        self._tell, self._num_sampled = tell, 0
         self._lock = threading.Lock()
         self._is_cancelled = False
         self._waits_for: Future[object] | None = None
@@ -90,21 +123,26 @@ class Searching:
         ask, fields = self._ask, self._ask.search
         assert fields is not None, "no search is asked for"
         request, params = ask.request, ask.request.params
-        config = SolveConfig(
-            fields.search, fields.samples, params.temperature, params.top_p, params.max_tokens
-        )
         problem = Problem("request", ask.question, "", "chat")
         tree = Tree(problem, request.seed, request.prefixes[0])
-        limit = params.max_tokens * fields.samples
-        limit = limit if fields.budget is None else fields.budget
-        largest = self._served.limits.max_tokens * self._served.limits.max_choices
+        config = SolveConfig(
+            fields.search,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            max_tokens=params.max_tokens,
+        )
+        steps = replace(config, **fields.dials).steps(tree, STEP_STOP)
+        budget = _largest_budget(self._served) if fields.budget is None else fields.budget
         judge = self if self._judge is not None else None
-        run([(tree, config.steps(tree, "\n"))], self, judge, budget=min(limit, largest))
+        run([(tree, steps)], self, judge, budget=budget)
         return self._chosen(tree, fields.select or SELECTION_OF.get(fields.search, "best"))
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
         """Return completions `[r][p][i]`: the search's policy."""
-        return [self._result(future) for future in [self._loop.submit(r) for r in requests]]
+        drawn = [self._result(future) for future in [self._loop.submit(r) for r in requests]]
+        self._num_sampled += sum(len(one.tokens) for r in drawn for p in r for one in p)
+        self._tell(self._num_sampled)
+        return drawn
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Return values `[r][p]` in [0, 1]: the search's verifier."""

@@ -4,7 +4,7 @@ Place in the flow: `app` has a `TextStream` for each draw of a request that is s
 pieces of a draw, joined, are the text that it would have been given at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from system2.core import Completion
 from system2.engine.tokenizer import Tokenizer
@@ -51,6 +51,13 @@ class Pieces:
             self._start = self._end
         self._end = len(self._tokens)
         return now[len(given) :]
+
+    def would_add(self, tokens: Iterable[int]) -> list[str]:
+        """Return the text that each of some tokens would add if it came next."""
+        near = self._tokens[self._start :]
+        given = len(self._tokenizer.decode(self._tokens[self._start : self._end]))
+        texts = [self._tokenizer.decode([*near, token]) for token in tokens]
+        return ["" if text.endswith(_BROKEN) else text[given:] for text in texts]
 
 
 def pieces_of(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[str]:

@@ -2,24 +2,20 @@
 
 import asyncio
 import json
-import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import httpx2
 import pytest
 import torch
 
-from system2.core import Completion, Problem, SampleRequest, SamplingParams
+from system2.core import Completion, SampleRequest, SamplingParams
 from system2.engine.local import LocalPolicy, load_policy
-from system2.evaluate.solve import SolveConfig
-from system2.run import run
-from system2.tree import Tree
 
 Post = Callable[..., "httpx2.Response"]
 
@@ -31,7 +27,7 @@ def tiny() -> LocalPolicy:
 
 @pytest.fixture(scope="module")
 def post(server: Any) -> Any:
-    with httpx2.Client(base_url=server.url, timeout=60) as client:
+    with server.client() as client:
         yield lambda path, **body: client.post(path, json=body)
 
 
@@ -50,17 +46,11 @@ def events(response: "httpx2.Response") -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
-async def many(url: str, path: str, bodies: list[dict[str, Any]]) -> list["httpx2.Response"]:
-    limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
-        return await asyncio.gather(*(client.post(path, json=body) for body in bodies))
-
-
 def test_concurrent_greedy_answers_are_those_of_decoding_offline(
     server: Any, tiny: LocalPolicy, questions: list[str]
 ) -> None:
     bodies = [{"messages": chat(q), "temperature": 0, "max_tokens": 80} for q in questions]
-    answers = asyncio.run(many(server.url, "/v1/chat/completions", bodies))
+    answers = asyncio.run(server.many("/v1/chat/completions", bodies))
     for question, answer in zip(questions, answers, strict=True):
         drawn = offline(tiny, question, temperature=0, max_tokens=80)
         body = answer.json()
@@ -103,14 +93,60 @@ def test_draws_follow_from_the_seed_and_tell_ids_and_logprobs(
         assert choice["stop_reason"] == ("\n" if one.finish_reason == "stop" else None)
 
 
+def test_alternatives_are_the_likeliest_of_the_distribution(
+    post: Post, tiny: LocalPolicy, questions: list[str]
+) -> None:
+    prompt = tiny.tokenizer.prompt(questions[0])
+    asked = {"n": 2, "max_tokens": 30, "temperature": 0.7, "top_k": 4, "seed": 5}
+    told = post("/v1/chat/completions", messages=chat(questions[0]), **asked,
+                logprobs=True, top_logprobs=6, return_token_ids=True).json()["choices"]  # fmt: skip
+    plain = post("/v1/chat/completions", messages=chat(questions[0]), **asked).json()["choices"]
+    assert [c["message"] for c in told] == [c["message"] for c in plain]
+    for choice in told:
+        ids = choice["token_ids"]
+        with torch.inference_mode():
+            logits = tiny.model(torch.tensor([[*prompt, *ids]]))[0, len(prompt) - 1 : -1] / 0.7
+        best, which = logits.topk(4)
+        for place, entry in enumerate(choice["logprobs"]["content"]):
+            others = entry["top_logprobs"]
+            assert len(others) == 4  # what top_k leaves out cannot be drawn
+            expected = best[place].log_softmax(-1).tolist()
+            assert [other["logprob"] for other in others] == pytest.approx(expected, abs=1e-4)
+            rank = which[place].tolist().index(ids[place])
+            assert (others[rank]["token"], others[rank]["logprob"]) == (
+                entry["token"],
+                entry["logprob"],
+            )
+
+
+def test_completions_tell_the_drawn_token_beside_the_likeliest(
+    post: Post, questions: list[str]
+) -> None:
+    asked = {"prompt": questions[0], "max_tokens": 30, "temperature": 1.7, "seed": 2}
+    (choice,) = post("/v1/completions", **asked, logprobs=2).json()["choices"]
+    (none,) = post("/v1/completions", **asked, logprobs=0).json()["choices"]
+    told = choice["logprobs"]
+    assert told["tokens"] == none["logprobs"]["tokens"]
+    sizes = set[int]()
+    for token, logprob, others in zip(
+        told["tokens"], told["token_logprobs"], told["top_logprobs"], strict=True
+    ):
+        assert others[token] == pytest.approx(logprob, abs=1e-6)
+        sizes.add(len(others))
+        if len(others) == 3:
+            assert min(others, key=lambda text: others[text]) == token
+    assert sizes == {2, 3}
+    assert all(len(others) == 1 for others in none["logprobs"]["top_logprobs"])
+
+
 @pytest.mark.parametrize("stop", [None, ["\n"], ["So the answer", "= 1"]])
 def test_a_stream_is_the_whole_in_pieces(
     post: Post, questions: list[str], stop: list[str] | None
 ) -> None:
     asked = {"n": 3, "seed": 3, "max_tokens": 60, "stop": stop, "logprobs": True}
     for path, more in (
-        ("/v1/chat/completions", {**asked, "messages": chat(questions[0])}),
-        ("/v1/completions", {**asked, "prompt": questions[0], "logprobs": 0}),
+        ("/v1/chat/completions", {**asked, "messages": chat(questions[0]), "top_logprobs": 2}),
+        ("/v1/completions", {**asked, "prompt": questions[0], "logprobs": 3}),
     ):
         whole = post(path, **more).json()
         chunks = events(post(path, stream=True, stream_options={"include_usage": True}, **more))
@@ -123,29 +159,8 @@ def test_a_stream_is_the_whole_in_pieces(
             assert "".join(said) == text
             assert parts[-1]["finish_reason"] == choice["finish_reason"]
             found = [part["logprobs"] for part in parts if part["logprobs"]]
-            assert sum(len(one.get("content", one.get("tokens"))) for one in found) == len(
-                choice["logprobs"].get("content", choice["logprobs"].get("tokens"))
-            )
-
-
-def test_a_search_finds_what_it_finds_offline(
-    post: Post, tiny: LocalPolicy, questions: list[str]
-) -> None:
-    for search in ({"search": "greedy"}, {"search": "sample", "samples": 6, "budget": 200}):
-        body = post(
-            "/v1/chat/completions",
-            messages=chat(questions[1]),
-            seed=9,
-            max_tokens=60,
-            system2=search,
-        ).json()
-        tree = Tree(Problem("x", "", "", ""), 9, tiny.tokenizer.prompt(questions[1]))
-        config = SolveConfig(search["search"], int(search.get("samples", 1)), max_tokens=60)
-        run([(tree, config.steps(tree, "\n"))], tiny, budget=search.get("budget"))  # type: ignore
-        assert body["usage"]["completion_tokens"] == tree.sampled_tokens
-        assert body["system2"]["num_attempts"] == int(search.get("samples", 1))
-        texts = {tiny.tokenizer.decode(tree.completion(leaf)) for leaf in tree.leaves()}
-        assert body["choices"][0]["message"]["content"] in texts
+            name = "content" if "message" in choice else "top_logprobs"
+            assert [entry for one in found for entry in one[name]] == choice["logprobs"][name]
 
 
 BAD: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
@@ -176,7 +191,8 @@ BAD: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
     ("completions", {"prompt": "a", "seed": 1 << 70}, 400, "seed"),
     ("completions", {"prompt": "a", "stop": [""]}, 400, "stop"),
     ("completions", {"prompt": "a", "stop": 3}, 400, "stop"),
-    ("completions", {"prompt": "a", "logprobs": 5}, 400, "logprobs"),
+    ("completions", {"prompt": "a", "logprobs": 6}, 400, "logprobs"),
+    ("completions", {"prompt": "a", "logprobs": 5, "max_tokens": 4096, "n": 99}, 400, "logprobs"),
     ("completions", {"prompt": "a", "echo": True}, 400, "echo"),
     ("completions", {"prompt": "a", "presence_penalty": 1}, 400, "presence_penalty"),
     ("completions", {"prompt": "a", "tempreature": 1}, 400, "tempreature"),
@@ -185,10 +201,20 @@ BAD: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
     ("chat/completions", {"messages": [{"role": "user"}]}, 400, "messages"),
     ("chat/completions", {"messages": chat("a"), "tools": [{}]}, 400, "tools"),
     ("chat/completions", {"messages": chat("a"), "top_logprobs": 4}, 400, "top_logprobs"),
+    ("chat/completions", {"messages": chat("a"), "logprobs": True, "top_logprobs": 21}, 400,
+     "top_logprobs"),
     ("chat/completions", {"messages": chat("a"), "system2": {"search": "no"}}, 400, "system2"),
     ("chat/completions", {"messages": chat("a"), "system2": {"search": "best_of_n"}}, 400,
      "system2"),
     ("chat/completions", {"messages": chat("a"), "system2": {}}, 400, "system2"),
+    ("chat/completions", {"messages": chat("a"), "system2": {"search": "greedy", "samples": 2}},
+     400, "system2"),
+    ("chat/completions", {"messages": chat("a"), "system2": {"search": "sample", "width": 2}},
+     400, "system2"),
+    ("chat/completions", {"messages": chat("a"), "system2": {"search": "sample", "samples": 999}},
+     400, "system2"),
+    ("chat/completions", {"messages": chat("a"), "system2": {"search": "mcts", "budget": 1 << 40}},
+     400, "system2"),
     ("chat/completions", {"messages": chat("a"), "n": 2, "system2": {"search": "sample"}}, 400,
      "n"),
     ("nothing", {}, 404, None),
@@ -196,7 +222,7 @@ BAD: list[tuple[str, dict[str, Any] | bytes, int, str | None]] = [
 
 
 def test_bad_requests_are_refused_by_name(server: Any) -> None:
-    with httpx2.Client(base_url=server.url, timeout=60) as client:
+    with server.client() as client:
         for path, body, status, param in BAD:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             headers = {"Content-Type": "application/json"}
@@ -216,56 +242,61 @@ def test_bad_requests_are_refused_by_name(server: Any) -> None:
         assert client.get("/v1/models/other").status_code == 404
 
 
-def gauge(url: str, name: str) -> float:
-    text = httpx2.get(f"{url}/metrics").text
-    found = re.search(rf"^system2_{name} (\S+)$", text, re.MULTILINE)
-    assert found, text
-    return float(found[1])
+def body_of(**fields: Any) -> bytes:
+    return json.dumps({"messages": chat("Tom has 3 apples."), **fields}).encode()
 
 
-def comes_to_rest(url: str) -> bool:
-    deadline = time.monotonic() + 30
-    while gauge(url, "requests_open") or gauge(url, "draws_live"):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+REFUSED: dict[str, tuple[int, bytes, dict[str, str]]] = {
+    "malformed": (400, b'{"messages":', {}),
+    "too many tokens": (400, body_of(max_tokens=10**6), {}),
+    "wrong key": (401, body_of(), {"Authorization": "Bearer other"}),
+    "other host": (403, body_of(), {"Host": "evil.example"}),
+    "unknown model": (404, body_of(model="gpt-9"), {}),
+    "huge": (413, body_of(messages=chat("a " * 600_000)), {}),
+}
+KINDS = ("greedy", "stream", "sample", "alternatives", "search", "cancelled", *REFUSED)
+CROWD = 26 * len(KINDS)
 
 
-async def one_of_a_crowd(client: "httpx2.AsyncClient", i: int, question: str) -> tuple[str, Any]:
-    """Send a request of one of six kinds; return what it was and what came of it."""
-    path, body = "/v1/chat/completions", {"messages": chat(question), "max_tokens": 60}
-    kind = ("greedy", "stream", "sample", "malformed", "huge", "cancelled")[i % 6]
-    if kind == "malformed":
-        headers = {"Content-Type": "application/json"}
-        return kind, (await client.post(path, content=b'{"messages":', headers=headers)).status_code
-    if kind == "huge":
-        return kind, (await client.post(path, json={"messages": chat("a " * 600_000)})).status_code
+async def one_of_a_crowd(client: "httpx2.AsyncClient", i: int, question: str) -> Any:
+    """Send a request of one of many kinds; return what came of it."""
+    path, kind = "/v1/chat/completions", KINDS[i % len(KINDS)]
+    if kind in REFUSED:
+        _, content, headers = REFUSED[kind]
+        headers = {"Content-Type": "application/json", **headers}
+        answer = await client.post(path, content=content, headers=headers)
+        assert answer.json()["error"]["message"]
+        return answer.status_code
+    body: dict[str, Any] = {"messages": chat(question), "max_tokens": 60, "temperature": 0}
     if kind == "cancelled":
-        body |= {"n": 8, "max_tokens": 400, "temperature": 100, "stream": i % 12 == 5}
+        body |= {"n": 8, "max_tokens": 400, "temperature": 100, "stream": i % 24 < 12}
         hurry = httpx2.Timeout(None, read=0.2)
         with pytest.raises(httpx2.ReadTimeout):
             async with client.stream("POST", path, json=body, timeout=hurry):
                 raise httpx2.ReadTimeout("enough")  # once it streams
-        return kind, None
-    body |= {"temperature": 0} if kind != "sample" else {"n": 2, "seed": i}
+        return None
     if kind == "stream":
         text = ""
         async with client.stream("POST", path, json={**body, "stream": True}) as answer:
             async for line in answer.aiter_lines():
                 if line.startswith("data: {"):
                     text += json.loads(line[6:])["choices"][0]["delta"]["content"]
-        return kind, text
+        return text
+    body |= {
+        "sample": {"temperature": 1, "n": 2, "seed": i},
+        "alternatives": {"logprobs": True, "top_logprobs": 3},
+        "search": {"temperature": 1, "system2": {"search": "sample", "samples": 2}},
+    }.get(kind, {})
     answer = await client.post(path, json=body)
     assert answer.status_code == 200, answer.text
-    return kind, [choice["message"]["content"] for choice in answer.json()["choices"]]
+    texts = [choice["message"]["content"] for choice in answer.json()["choices"]]
+    return texts[0] if body["temperature"] == 0 else len(texts)
 
 
-async def crowd(url: str, questions: list[str], size: int) -> list[tuple[str, Any]]:
-    limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+async def crowd(server: Any, questions: list[str]) -> list[Any]:
+    async with server.crowd() as client:
         return await asyncio.gather(
-            *(one_of_a_crowd(client, i, questions[i % len(questions)]) for i in range(size))
+            *(one_of_a_crowd(client, i, questions[i // len(KINDS)]) for i in range(CROWD))
         )
 
 
@@ -276,82 +307,66 @@ def test_a_crowd_loses_no_request_and_leaves_no_memory_behind(
     params = SamplingParams(max_tokens=60, temperature=0)
     drawn = tiny.sample([SampleRequest(tuple(prompts), 1, params, 0)])[0]
     greedy = [tiny.tokenizer.decode(one.tokens) for (one,) in drawn]
-    sizes = list[int]()
+    other = {kind: status for kind, (status, _, _) in REFUSED.items()}
+    other |= {"cancelled": None, "sample": 2, "search": 1}
+    expected = [other.get(KINDS[i % len(KINDS)], greedy[i // len(KINDS)]) for i in range(CROWD)]
+    sizes, counts = list[int](), list[float]()
     for _ in range(4):
-        outcomes = asyncio.run(crowd(server.url, questions, 300))
-        for i, (kind, outcome) in enumerate(outcomes):
-            expected = {
-                "malformed": 400,
-                "huge": 413,
-                "greedy": [greedy[i % 60]],
-                "cancelled": None,
-            }
-            expected["stream"] = greedy[i % 60]
-            if kind == "sample":
-                assert len(outcome) == 2
-            else:
-                assert outcome == expected[kind], kind
-        assert comes_to_rest(server.url)
+        assert asyncio.run(crowd(server, questions)) == expected
+        assert server.comes_to_rest()
         sizes.append(server.rss())
-    assert gauge(server.url, "cancelled_total") > 0
-    assert sizes[-1] - sizes[1] < 16 << 20, sizes  # two rounds to fill the caches
+        counted = server.counts("requests_total")
+        counts.append(sum(n for labels, n in counted.items() if "/v1/chat" in labels))
+    assert [b - a for a, b in pairwise(counts)] == [CROWD] * 3
+    assert server.gauge("cancelled_total") > 0
+    growth = [b - a for a, b in pairwise(sizes[1:])]  # the first two rounds fill the caches
+    assert min(growth) < 2 << 20, sizes  # what leaks, leaks every round
+    assert sum(growth) < 96 << 20, sizes  # a round may have more at once than those before
+
+
+def test_other_names_are_refused_on_loopback(server: Any) -> None:
+    with server.client() as client:
+        for host, status in (
+            ("localhost", 200), ("LOCALHOST.:80", 200), ("127.0.0.1:1", 200), ("[::1]:80", 200),
+            ("evil.example", 403), ("127.0.0.1.evil.example:80", 403), ("[::1].evil", 403),
+            ("", 403), ("inside.example", 403),
+        ):  # fmt: skip
+            answer = client.get("/health", headers={"Host": host})
+            assert answer.status_code == status, host
+        assert answer.json()["error"]["code"] == "host_not_allowed"
 
 
 def test_a_client_that_goes_away_frees_its_rows(server: Any, questions: list[str]) -> None:
-    before = gauge(server.url, "cancelled_total")
+    before = server.gauge("cancelled_total")
     body = {"prompt": questions[0], "max_tokens": 400, "n": 64, "temperature": 100}
     hurry = httpx2.Timeout(60, read=0.3)
-    with httpx2.Client(base_url=server.url, timeout=hurry) as client:
+    with server.client(hurry) as client:
         with pytest.raises(httpx2.ReadTimeout):
             _ = client.post("/v1/completions", json=body)
-        assert comes_to_rest(server.url)
+        assert server.comes_to_rest()
         with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
             assert next(answer.iter_lines()).startswith("data: {")
-        assert comes_to_rest(server.url)
-    assert gauge(server.url, "cancelled_total") == before + 2
+        assert server.comes_to_rest()
+    assert server.gauge("cancelled_total") == before + 2
 
 
-def test_a_full_queue_says_when_to_come_again(start: Any, questions: list[str]) -> None:
-    server = start("--max-requests", 3, "--api-key", "secret", "--name", "mine")
+def test_a_full_queue_says_when_to_come_again(small: Any, questions: list[str]) -> None:
     bodies = [{"prompt": q, "max_tokens": 200, "temperature": 3, "n": 8} for q in questions[:20]]
 
-    async def asked() -> list["httpx2.Response"]:
-        headers = {"Authorization": "Bearer secret"}
-        async with httpx2.AsyncClient(base_url=server.url, headers=headers, timeout=60) as client:
-            posts = (client.post("/v1/completions", json=body) for body in bodies)
-            return await asyncio.gather(*posts)
-
-    answers = asyncio.run(asked())
+    answers = asyncio.run(small.many("/v1/completions", bodies))
     full = [one for one in answers if one.status_code == 429]
     assert 0 < len(full) < 20
     assert all(one.headers["Retry-After"] == "1" for one in full)
     assert all(one.json()["error"]["type"] == "rate_limit_error" for one in full)
     assert len([one for one in answers if one.status_code == 200]) == 20 - len(full)
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
-        answer = httpx2.post(f"{server.url}/v1/completions", json=bodies[0], headers=headers)
+        answer = httpx2.post(f"{small.url}/v1/completions", json=bodies[0], headers=headers)
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "invalid_api_key"
-    assert httpx2.get(f"{server.url}/metrics").status_code == 401
-    assert httpx2.get(f"{server.url}/health").status_code == 200
-    assert server.stop(signal.SIGINT) == 0
-
-
-def test_told_to_end_it_answers_what_is_under_way(start: Any, questions: list[str]) -> None:
-    server = start()
-    bodies = [{"prompt": q, "max_tokens": 200, "temperature": 100, "n": 2} for q in questions[:16]]
-
-    async def asked() -> list["httpx2.Response"]:
-        answers = asyncio.create_task(many(server.url, "/v1/completions", bodies))
-        while await asyncio.to_thread(gauge, server.url, "requests_open") < 16:
-            assert not answers.done()
-            await asyncio.sleep(0.01)
-        server.process.send_signal(signal.SIGTERM)
-        return await answers
-
-    assert [one.status_code for one in asyncio.run(asked())] == [200] * 16
-    assert server.process.wait(60) == 0
-    with pytest.raises(httpx2.ConnectError):
-        _ = httpx2.get(f"{server.url}/health")
+    assert httpx2.get(f"{small.url}/metrics").status_code == 401
+    for host, status in (("b.example:80", 200), ("inside.example", 200), ("c.example", 403)):
+        answer = httpx2.get(f"{small.url}/health", headers={"Host": host})
+        assert answer.status_code == status
 
 
 def test_where_the_model_fails_the_server_lives_on(
@@ -368,15 +383,15 @@ def test_where_the_model_fails_the_server_lives_on(
     save_model(tmp_path / "broken", model, small_tokenizer.folder)
     server = start("--policy", tmp_path / "broken")
     good, bad = {"prompt": [6, 7], "max_tokens": 3, "temperature": 0}, {"prompt": [6, 5]}
-    with httpx2.Client(base_url=server.url, timeout=60) as client:
+    with server.client() as client:
         before = client.post("/v1/completions", json=good).json()["choices"]
         for more in ({}, {"stream": True}):
             answer = client.post("/v1/completions", json=bad | more)
             assert answer.status_code == 500
             assert "not finite" in answer.json()["error"]["message"]
         assert client.post("/v1/completions", json=good).json()["choices"] == before
-    assert gauge(server.url, "decoder_failures_total") == 2
-    assert server.stop() == 0
+    assert server.gauge("decoder_failures_total") == 2
+    assert server.stop(signal.SIGINT) == 0
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Any) -> None:
@@ -388,6 +403,7 @@ def test_the_command_refuses_in_one_line(tmp_path: Any) -> None:
             (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
             (["--beta", "1"], "--beta"),
             (["--port", "70000"], "--port"),
+            (["--allowed-host", "http://a.example"], "--allowed-host"),
         ):
             command = [sys.executable, "-m", "system2", "serve", *words]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60)
