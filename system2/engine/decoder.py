@@ -37,7 +37,7 @@ SHARED_TOKENS = 16
 
 @dataclass(slots=True, eq=False)
 class Draw:
-    """One completion under way: draw `i` of prefix `p` of a job."""
+    """One completion under way: draw `i` of prefix `p` of a job's request, or of the whole one."""
 
     job: "Job"
     p: int
@@ -140,17 +140,19 @@ class Decoder:
         """How many draws are under way."""
         return sum(map(len, self._live))
 
-    def submit(self, request: SampleRequest) -> Job:
+    def submit(self, request: SampleRequest, first: tuple[int, int] = (0, 0)) -> Job:
         """Queue a request. Raises: `UserError` where a prefix does not fit the model.
 
-        One that fills the model's positions has empty completions that end by "length".
+        One that fills the model's positions has empty completions that end by "length". `first`
+        (p, i) numbers the first draw of a part of a larger request: it draws what the whole would.
         """
-        job = Job(request)
+        job, (first_p, first_i) = Job(request), first
         config, params = self.layers.model.config, request.params
-        for p, prefix in enumerate(request.prefixes):
+        for p, prefix in enumerate(request.prefixes, first_p):
             _check(prefix, config.max_positions, config.vocab_size)
             room = min(params.max_tokens, config.max_positions - len(prefix))
-            row = [Draw(job, p, i, prefix, params, room) for i in range(request.n)]
+            numbers = range(first_i, first_i + request.n)
+            row = [Draw(job, p, i, prefix, params, room) for i in numbers]
             job.draws += row
             if not room:
                 for draw in row:
