@@ -37,6 +37,18 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(params=["native", "torch"])
+def engine_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to run a small model's layers on a CPU: by `layers.c`, and by torch."""
+    from system2.engine import native
+
+    if request.param == "torch":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip("layers.c was not built here: a C compiler is needed (pip install -e .)")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def small_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> "Tokenizer":
     """A real tokenizer of a few hundred tokens, with a chat template."""

@@ -83,11 +83,11 @@ class LocalPolicy:
         version = [(id(w), w.data_ptr(), version_of(w)) for w in self.weights()]
         layers = self._layers
         if layers is None or layers.reader is not self.guide or self._made_of != version:
-            self._layers, self._made_of = Layers(self.model, self.guide), version
-            self._tree = None
+            layers = self._layers = Layers(self.model, self.guide)
+            self._made_of, self._tree = version, None
         if self._tree is None and self.cache_bytes:
             self._tree = PrefixTree(self.cache_bytes)
-        return self._layers, self._tree
+        return layers, self._tree
 
 
 def version_of(weight: Tensor) -> int:
