@@ -8,12 +8,8 @@ step of a small model is too short for two threads to share. What `native` packs
 its `MOST_BYTES`), and a prefix tree, every worker has for itself.
 """
 
-import copy
-import math
-import mmap
 import os
 import signal
-import tempfile
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -22,16 +18,16 @@ from multiprocessing import get_context, reduction
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from system2.core import Completion, SampleRequest, UserError
-from system2.engine.local import LocalPolicy, version_of
+from system2.engine.local import LocalPolicy
 from system2.engine.memory import keep_freed_memory
 from system2.engine.model import LanguageModel
 from system2.engine.parent import end_with_parent
+from system2.engine.shared import Layout, SharedWeights, placed, unnamed_file
 from system2.engine.tokenizer import Tokenizer
 
 ALIGNMENT = 64
@@ -61,7 +57,7 @@ class ProcessPolicy:
         self.policy, self.num_workers = policy, num_workers
         self.positions_requested = self.positions_computed = 0
         self._workers: list[_Worker] = []
-        self._memory: _Memory | None = None
+        self._shared: SharedWeights | None = None
         self._version = self._epoch = 0
 
     @property
@@ -80,12 +76,15 @@ class ProcessPolicy:
         return [worker.process_id for worker in self._workers]
 
     def __enter__(self) -> "ProcessPolicy":
-        self._memory = _Memory(self.policy.weights())
-        bare = self._memory.without_weights(self.policy)
+        weights = self.policy.weights()
+        fresh = replace(self.policy, positions_requested=0, positions_computed=0)
         try:
-            for number in range(self.num_workers):
-                self._workers.append(_Worker(f"{number + 1} of {self.num_workers}"))
-                self._workers[-1].begin(bare, self._memory)
+            with unnamed_file() as file:
+                self._shared = SharedWeights(weights, file)
+                bare = self._shared.left_out(fresh, keeping=self.tokenizer)
+                for number in range(self.num_workers):
+                    self._workers.append(_Worker(f"{number + 1} of {self.num_workers}"))
+                    self._workers[-1].begin(bare, self._shared.layout, file)
         except BaseException:
             self.close()
             raise
@@ -114,11 +113,11 @@ class ProcessPolicy:
 
         Raises: `UserError` as `LocalPolicy.sample`, and where a worker was killed, which ends all.
         """
-        if not self._workers or self._memory is None:
+        if not self._workers or self._shared is None:
             raise UserError("the workers have ended, or were not started: use it by `with`")
         shares = divided(requests, self.num_workers)
         try:
-            self._version += self._memory.take_in()
+            self._version += self._shared.take_in()
             busy = [pair for pair in zip(self._workers, shares, strict=True) if pair[1]]
             for worker, share in busy:
                 worker.ask(_Call(self._version, self._epoch, *_asked(requests, share)))
@@ -186,87 +185,6 @@ def _asked(
     return parts, [(part.p, part.i) for part in share]
 
 
-# Shared weights
-
-_Shape: TypeAlias = tuple[torch.dtype, tuple[int, ...]]
-
-
-class _Memory:
-    """Weights in memory that belongs to no file and goes with the last process that holds it."""
-
-    def __init__(self, weights: Sequence[Tensor]) -> None:
-        self.weights = weights
-        self.shapes: list[_Shape] = [(w.dtype, tuple(w.shape)) for w in weights]
-        with _unnamed_file(_ends(self.shapes)[-1]) as file:
-            self.file = os.dup(file)
-        self._places = _mapped(self.file, self.shapes)
-        self._versions: list[int] = []
-        _ = self.take_in()
-
-    def __del__(self) -> None:
-        os.close(self.file)
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def take_in(self) -> bool:
-        """Move in the weights that stand elsewhere; return whether any changed since last time."""
-        has_moved = False
-        for weight, place in zip(self.weights, self._places, strict=True):
-            if weight.data_ptr() != place.data_ptr():
-                _ = place.copy_(weight)
-                weight.data, has_moved = place, True
-        before, self._versions = self._versions, [version_of(weight) for weight in self.weights]
-        return has_moved or before != self._versions
-
-    def without_weights(self, policy: LocalPolicy) -> LocalPolicy:
-        """Return a copy of a policy that can be sent, empty where the weights belong."""
-        memo: dict[int, Any] = {id(w): _emptied(w) for w in self.weights}
-        memo[id(policy.tokenizer)] = policy.tokenizer
-        fresh = replace(policy, positions_requested=0, positions_computed=0)
-        return copy.deepcopy(fresh, memo)
-
-
-def _emptied(weight: Tensor) -> Tensor:
-    nothing = torch.empty(0, dtype=weight.dtype)
-    return nn.Parameter(nothing, False) if isinstance(weight, nn.Parameter) else nothing
-
-
-def _ends(shapes: Sequence[_Shape]) -> list[int]:
-    """Return where each weight ends, in bytes; the next begins at a multiple of `ALIGNMENT`."""
-    ends, start = list[int](), 0
-    for dtype, shape in shapes:
-        ends.append(start + math.prod(shape) * dtype.itemsize)
-        start = -(-ends[-1] // ALIGNMENT) * ALIGNMENT
-    return ends
-
-
-@contextmanager
-def _unnamed_file(size: int) -> Generator[int]:
-    """Give a file of zeros in memory (on Linux; elsewhere on disk) that no folder shows."""
-    if hasattr(os, "memfd_create"):  # /dev/shm is often too small in a container
-        file = os.memfd_create("system2-weights")
-        try:
-            os.truncate(file, size)
-            yield file
-        finally:
-            os.close(file)
-        return
-    with tempfile.TemporaryFile() as temporary:
-        os.truncate(temporary.fileno(), size)
-        yield temporary.fileno()
-
-
-def _mapped(file: int, shapes: Sequence[_Shape]) -> list[Tensor]:
-    """Return the tensors that a file holds, one after the other."""
-    ends = _ends(shapes)
-    whole = torch.frombuffer(mmap.mmap(file, ends[-1]), dtype=torch.uint8)
-    places: list[Tensor] = []
-    for end, (dtype, shape) in zip(ends, shapes, strict=True):
-        size = math.prod(shape) * dtype.itemsize
-        places.append(whole[end - size : end].view(dtype).view(shape))
-    return places
-
-
 # What is said, and who says it
 
 
@@ -311,10 +229,10 @@ class _Worker:
         assert self._process is not None, "it begins first"
         return int(self._process.pid or 0)
 
-    def begin(self, policy: LocalPolicy, memory: _Memory) -> None:
-        """Start the process."""
+    def begin(self, policy: LocalPolicy, layout: Layout, file: int) -> None:
+        """Start the process: a policy without its weights, and where they lie in a file."""
         process = get_context("spawn").Process(
-            target=_work, args=(self._theirs, policy, memory.shapes), daemon=True
+            target=_work, args=(self._theirs, policy, layout), daemon=True
         )
         # Ctrl-C reaches all processes of a terminal; it is this one's to handle
         masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -325,7 +243,7 @@ class _Worker:
             _ = signal.pthread_sigmask(signal.SIG_SETMASK, masked)
         self._theirs.close()  # the pipe now ends when the process does
         with self._while_it_lives():
-            reduction.send_handle(self.connection, memory.file, self.process_id)
+            reduction.send_handle(self.connection, file, self.process_id)
 
     def ask(self, call: _Call) -> None:
         """Send a call. Raises: `UserError` where the process is no more."""
@@ -374,14 +292,14 @@ def _replies(workers: Sequence[_Worker]) -> list[_Reply | _Failure]:
 # In the worker
 
 
-def _work(connection: "Connection[Any, Any]", policy: LocalPolicy, shapes: list[_Shape]) -> None:
+def _work(connection: "Connection[Any, Any]", policy: LocalPolicy, layout: Layout) -> None:
     """Answer calls for as long as the process that started this one lives."""
     end_with_parent()
     torch.set_num_threads(1)
     _ = keep_freed_memory()
     file = reduction.recv_handle(connection)
     weights = policy.weights()
-    for weight, place in zip(weights, _mapped(file, shapes), strict=True):
+    for weight, place in zip(weights, placed(file, layout), strict=True):
         weight.data = place
     os.close(file)
     version = epoch = 0
