@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from torch.autograd.graph import increment_version
 
 from system2.core import Completion, SampleRequest, UserError
 from system2.engine.local import LocalPolicy
@@ -309,7 +310,7 @@ def _work(connection: "Connection[Any, Any]", policy: LocalPolicy, layout: Layou
         except EOFError:
             return
         if call.version != version:  # written to elsewhere: tell torch, and so the policy
-            torch.autograd.graph.increment_version(weights)
+            increment_version(weights)
         if call.epoch != epoch:
             policy.forget()
         version, epoch = call.version, call.epoch

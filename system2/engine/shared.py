@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from system2.engine.local import version_of
 
@@ -43,13 +44,13 @@ class SharedWeights:
     @torch.no_grad()
     def take_in(self) -> bool:
         """Move in what stands elsewhere; return whether any weight changed since the last time."""
-        has_moved = False
         for weight, place in zip(self.weights, self._places, strict=True):
             if weight.data_ptr() != place.data_ptr():
                 _ = place.copy_(weight)
-                weight.data, has_moved = place, True
+                weight.data = place
+                increment_version(weight)  # what is known of the place is of other weights
         before, self._versions = self._versions, [version_of(weight) for weight in self.weights]
-        return has_moved or before != self._versions
+        return before != self._versions
 
     def left_out(self, thing: _T, *, keeping: object) -> _T:
         """Return a copy of what holds the weights, with empty ones; `keeping` is not copied."""
