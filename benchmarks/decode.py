@@ -1,17 +1,16 @@
 """Sampling, ours beside `transformers` generate: same weights, same tokens, in turns in one run.
 
-    python benchmarks/decode.py [--rounds 7] [--json]
+    python benchmarks/decode.py [--rounds 7] [--shape 1m|5m] [--json]
 
 Both draw at temperature 1 on one thread, to the same number of tokens; a ratio above 1 means that
 ours takes less processor time for them. `sample_batchN`: N prompts of 32 tokens, 64 new each.
 `sample_ragged`: 192 prompts, lengths drawn from an exponential distribution with mean 32, 64 rows
 at a time (generate computes a batch to its longest row). `prefix_64x128`: 64 completions of 16
-tokens of one prompt of 128. The policy is `tiny`, or random weights of its shape without it.
+tokens of one prompt of 128. The policy is `tiny`, or random weights of a shape.
 """
 
 import argparse
 import json
-import math
 import random
 import statistics
 import tempfile
@@ -23,32 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from shapes import SHAPES, random_policy
 from torch.nn import functional
 
 from system2.core import SampleRequest, SamplingParams, Tokens
 from system2.engine.embedded import EMBEDDED
 from system2.engine.local import LocalPolicy, load_policy
-from system2.engine.model import LanguageModel, ModelConfig
-from system2.engine.weights import save_model
-from system2.train.words import word_vocabulary, write_word_tokenizer
+from system2.engine.native import library
 
-SHAPE = ModelConfig(1755, 128, 4, 4, 2, 32, 320, max_positions=512)
 PROMPT, NEW = 32, 64
 RAGGED, MEAN, LONGEST, ROWS = 192, 32, 192, 64
 Run = Callable[[], Any]
-
-
-def random_policy(folder: Path) -> None:
-    """Write a checkpoint of `tiny`'s shape with random weights."""
-    model = LanguageModel(SHAPE)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim > 1:  # about as certain as a trained one
-                scale = 16.0 if "embed" in name else 3.0
-                weight.normal_(0, scale / math.sqrt(weight.shape[1]), generator=generator)
-    write_word_tokenizer(folder, word_vocabulary([], max_number=99, max_bare_number=9))
-    save_model(folder, model, folder)
 
 
 def endless(name: str) -> LocalPolicy:
@@ -155,14 +139,15 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     disable_progress_bar()
     with tempfile.TemporaryDirectory() as temporary:
-        is_shipped = (EMBEDDED["tiny"] / "config.json").is_file()
+        is_shipped = not arguments.shape and (EMBEDDED["tiny"] / "config.json").is_file()
         if not is_shipped:
-            random_policy(Path(temporary))
+            random_policy(Path(temporary), arguments.shape or "1m")
         policy = endless("tiny" if is_shipped else temporary)
         folder = policy.tokenizer.folder
         theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -187,7 +172,8 @@ def main() -> None:
         "ratios": {name: round(row["ratio"], 2) for name, row in rows.items()},
         "tokens_per_s": rows,
         "products_ms_per_step": floors,
-        "policy": "tiny" if is_shipped else "random weights",
+        "policy": "tiny" if is_shipped else f"random weights, {arguments.shape or '1m'}",
+        "native": library() is not None,
         "transformers": version("transformers"),
     }
     print(json.dumps(line))

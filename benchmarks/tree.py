@@ -24,7 +24,6 @@ The peers want an environment of their own, and this order:
 import argparse
 import asyncio
 import json
-import math
 import random
 import statistics
 import tempfile
@@ -40,20 +39,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from shapes import SHAPES, random_policy
 
 from system2.core import Completion, Problem, SampleRequest, SamplingParams, ScoreRequest, Tokens
 from system2.engine.local import LocalPolicy, load_policy
-from system2.engine.model import LanguageModel, ModelConfig
-from system2.engine.weights import save_model
 from system2.run import run
 from system2.search import SEARCHES
-from system2.train.words import word_vocabulary, write_word_tokenizer
 from system2.tree import Tree
 
-SHAPES = {
-    "1m": ModelConfig(1100, 128, 4, 4, 2, 32, 320, max_positions=1024),  # 0.83M parameters
-    "5m": ModelConfig(4096, 256, 6, 8, 4, 32, 640, max_positions=1024),  # 5.2M
-}
 PROMPT, STEP, BRANCH, WIDTH, BEAM_DEPTH = 200, 16, 4, 4, 4
 EXPANSIONS, MAX_DEPTH = 16, 8
 """Of MCTS and best-first search: so many nodes are expanded, none at the depth limit or below."""
@@ -261,18 +254,6 @@ def peers_of(name: str) -> dict[str, Search]:
     return {"plain": plain, **installed}
 
 
-def random_checkpoint(folder: Path, shape: ModelConfig) -> None:
-    """Write a checkpoint with random weights."""
-    model, generator = LanguageModel(shape), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim > 1:  # unsure, so that no two steps are the same
-                scale = 4.0 if "embed" in name else 3.0
-                weight.normal_(0, scale / math.sqrt(weight.shape[1]), generator=generator)
-    write_word_tokenizer(folder, word_vocabulary([], max_number=99, max_bare_number=9))
-    save_model(folder, model, folder)
-
-
 @dataclass(slots=True)
 class Row:
     """What one searcher cost, a round each."""
@@ -401,7 +382,7 @@ def main() -> None:
     ratios: dict[str, float] = {}
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        random_checkpoint(Path(folder), SHAPES[arguments.shape])
+        random_policy(Path(folder), arguments.shape, spread=4.0)  # unsure: no two steps are one
         policy = load_policy(folder, device="cpu")
         policy = replace(policy, tokenizer=replace(policy.tokenizer, eos=frozenset()))
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

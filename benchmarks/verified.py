@@ -1,6 +1,6 @@
 """What a verified step costs, relative to a plain one: measured in turns in one run.
 
-    python benchmarks/verified.py [--rounds 7] [--tokens 48] [--json]
+    python benchmarks/verified.py [--rounds 7] [--tokens 48] [--shape 1m|5m] [--json]
 
 `cost_LAYOUT_batchN` is the processor time of drawing the same number of tokens under a verifier of
 that layout (alpha = 0.1) over the time of drawing them plainly, N prompts at a time: the median
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from shapes import SHAPES, random_policy
 
-from benchmarks.decode import random_policy
 from system2.core import Tokens
 from system2.engine.embedded import EMBEDDED, EMBEDDED_VERIFIERS
 from system2.engine.local import LocalPolicy, load_policy
@@ -33,13 +33,15 @@ BATCHES = (1, 16, 64)
 ALPHA, BETA, GATE = 0.1, 0.25, 0.8
 
 
-def guided(policy: LocalPolicy) -> tuple[dict[str, LocalPolicy], dict[str, float]]:
+def guided(
+    policy: LocalPolicy, *, is_shipped: bool = True
+) -> tuple[dict[str, LocalPolicy], dict[str, float]]:
     """Return the policy under each guide, plain first, and the floor of each layout's cost."""
     policies = {"plain": policy, "plausible_only": replace(policy, guide=PlausibleGuide(ALPHA))}
     floors: dict[str, float] = {}
     for layout in LAYOUTS:
         settings: dict[str, Any] = {}
-        if EMBEDDED_VERIFIERS[f"tiny/{layout}"].is_dir():
+        if is_shipped and EMBEDDED_VERIFIERS[f"tiny/{layout}"].is_dir():
             verifier, settings = load_verifier(f"tiny/{layout}", policy)
         else:
             verifier = TokenVerifier(policy.model, layout, num_adapted=1).eval()
@@ -63,17 +65,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=48, help="of each completion")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     ratios: dict[str, float] = {}
     quartiles: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        is_shipped = (EMBEDDED["tiny"] / "config.json").is_file()
+        is_shipped = not arguments.shape and (EMBEDDED["tiny"] / "config.json").is_file()
         if not is_shipped:
-            random_policy(Path(temporary))
+            random_policy(Path(temporary), arguments.shape or "1m")
         policy = load_policy("tiny" if is_shipped else temporary)
-        policies, floors = guided(policy)
+        policies, floors = guided(policy, is_shipped=is_shipped)
         for batch in BATCHES:
             prompts = prompts_of(policy, batch)
             how: dict[str, Any] = {"tokens": arguments.tokens, "rounds": arguments.rounds}
@@ -93,7 +96,7 @@ def main() -> None:
                 "ratios": ratios,
                 "quartiles": quartiles,
                 "floors": floors,
-                "policy": "tiny" if is_shipped else "random weights",
+                "policy": "tiny" if is_shipped else f"random weights, {arguments.shape or '1m'}",
             }
         )
     )

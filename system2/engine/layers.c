@@ -382,16 +382,34 @@ static float largest(const float *z, int64_t count) {
     return top;
 }
 
+/* Whether more than one logit reaches `limit`, and the best is less probable than `gate`. */
+static uint8_t is_choice(const float *z, int64_t vocab, float top, float limit, float gate) {
+    ints counts = {0};
+    int64_t whole = vocab - vocab % WIDE, count = 0;
+    for (int64_t v = 0; v < whole; v += WIDE) counts -= load(z + v) >= all(limit);
+    for (int i = 0; i < WIDE; i++) count += counts[i];
+    for (int64_t v = whole; v < vocab; v++) count += z[v] >= limit;
+    if (count < 2 || gate >= 1.0f) return count > 1;
+    vec sum = all(0.0f), rest = all(-INFINITY);
+    for (int64_t v = 0; v < whole; v += WIDE) sum += exponential(load(z + v) - all(top));
+    for (int64_t v = whole; v < vocab; v++) rest[v - whole] = z[v] - top;
+    rest = exponential(rest);
+    for (int64_t v = whole; v < vocab; v++) sum[0] += rest[v - whole];
+    return 1.0f / total(sum) < gate;
+}
+
 /* Keep each row's plausible tokens, those of logits >= its largest + `least`, and set the others of
    `logits` [rows vocab] to -inf. The first `room` are listed as (row, token, number within the row):
    each row's first, then all others, row by row; `counts` says how many a row has (where a logit is
-   no number, none, though token 0 is listed). Returns how many there are to list. */
-int64_t cut(float *logits, int64_t rows, int64_t vocab, float least, int64_t room,
-            int64_t *of, int64_t *tokens, int64_t *ranks, int64_t *counts) {
+   no number, none, though token 0 is listed). `is_open` is said where it is not null: whether a row
+   has several, and the best is less probable than `gate`. Returns how many there are to list. */
+int64_t cut(float *logits, int64_t rows, int64_t vocab, float least, float gate, int64_t room,
+            int64_t *of, int64_t *tokens, int64_t *ranks, int64_t *counts, uint8_t *is_open) {
     int64_t listed = rows;
     for (int64_t n = 0; n < rows; n++) {
-        float *z = logits + n * vocab, limit = largest(z, vocab) + least;
+        float *z = logits + n * vocab, top = largest(z, vocab), limit = top + least;
         int64_t count = 0;
+        if (is_open) is_open[n] = is_choice(z, vocab, top, limit, gate);
         of[n] = n, tokens[n] = ranks[n] = 0;
         for (int64_t v = 0; v < vocab; v += WIDE) {
             if (v + WIDE <= vocab) {
@@ -496,3 +514,10 @@ int needs_avx2(void) {
     return 0;
 #endif
 }
+
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+
+/* What it was built from: setup.py says the hash of this file. */
+const char *source(void) { return SOURCE; }

@@ -7,6 +7,7 @@ hundred kernels of a few microseconds, and calling them takes longer than they d
 """
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -82,6 +83,7 @@ class _Turns(ctypes.Structure):
 _INT, _LONG = ctypes.c_int32, ctypes.c_int64
 _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "needs_avx2": ([], ctypes.c_int),
+    "source": ([], ctypes.c_char_p),
     "scratch_floats": ([_POINTER, _INT, _LONG], _LONG),
     "run_layers": (
         [*[_POINTER] * 2, _INT, _LONG, _INT, _POINTER, _INT, *[_POINTER] * 5],
@@ -89,7 +91,10 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     ),
     "normed": ([_POINTER, _LONG, _INT, _POINTER, ctypes.c_float, _POINTER], None),
     "linear": ([_POINTER, _INT, _INT, _POINTER, _INT, _POINTER], None),
-    "cut": ([_POINTER, _LONG, _LONG, ctypes.c_float, _LONG, *[_POINTER] * 4], _LONG),
+    "cut": (
+        [_POINTER, _LONG, _LONG, ctypes.c_float, ctypes.c_float, _LONG, *[_POINTER] * 5],
+        _LONG,
+    ),
     "judge": (
         [_POINTER, _LONG, _LONG, *[_POINTER] * 5, _INT, ctypes.c_float],
         None,
@@ -100,19 +105,24 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
 
 @lru_cache(maxsize=1)
 def library() -> Any:
-    """Return layers.c as it was built beside this module; None where it was not, or is off."""
+    """Return layers.c as it was built beside this module; None where it was not, or is off.
+
+    One that was built from another layers.c is left alone.
+    """
     if os.environ.get(SWITCH) == "0":
         return None
+    folder = Path(__file__).parent
+    source = hashlib.sha256((folder / "layers.c").read_bytes()).hexdigest()
     for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_layers{suffix}")
         try:
-            found = ctypes.CDLL(str(path))
+            found = ctypes.CDLL(str(folder / f"_layers{suffix}"))
             for name, (arguments, answer) in _FUNCTIONS.items():
                 getattr(found, name).argtypes, getattr(found, name).restype = arguments, answer
-        except (OSError, AttributeError):  # not built, or of an older layers.c
+        except (OSError, AttributeError):  # not built, or of another layers.c
             continue
         has_avx2 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-        return found if has_avx2 or not found.needs_avx2() else None
+        if found.source() == source.encode() and (has_avx2 or not found.needs_avx2()):
+            return found
     return None
 
 
@@ -271,22 +281,23 @@ LISTED = 32
 
 
 def cut(
-    logits: Float[Tensor, "row vocab"], least: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
+    logits: Float[Tensor, "row vocab"], least: float, gate: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, NDArray[np.bool_]] | None:
     """Return the fields of `sampling.Plausible`, the logits cut in place; None: torch has to."""
     if not (_is_vocabulary(logits) and logits.is_contiguous()):
         return None
     rows, vocab = logits.shape
-    room = LISTED * rows
+    room, is_open = LISTED * rows, torch.empty(rows, dtype=torch.bool)
+    said: int | None = is_open.data_ptr()
     while True:
         lists = torch.empty(3 * room + rows, dtype=torch.long)
         at = [lists.data_ptr() + 8 * room * part for part in range(4)]
-        listed: int = library().cut(logits.data_ptr(), rows, vocab, least, room, *at)
+        listed: int = library().cut(logits.data_ptr(), rows, vocab, least, gate, room, *at, said)
         if listed <= room:
             break
-        room = listed  # there are more than was thought: list them again
+        room, said = listed, None  # there are more than was thought: list them again
     of, ids, ranks = (lists[part : part + listed] for part in (0, room, 2 * room))
-    return logits, of, ids, ranks, lists[3 * room :]
+    return logits, of, ids, ranks, lists[3 * room :], is_open.numpy()
 
 
 def judge(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from system2.core import derive_seed
@@ -48,7 +49,8 @@ class Plausible:
     """The plausible tokens of rows: the n-th is `ids[n]` of row `rows[n]`.
 
     `ranks[n]` counts within the row; those of rank 0 come first, in the order of their rows.
-    `counts` says how many a row has, `kept` holds their logits, -inf elsewhere.
+    `counts` says how many a row has, `kept` holds their logits, -inf elsewhere. A row `is_open`
+    where it has several, and the best is less probable than the gate.
     """
 
     kept: Float[Tensor, "row vocab"]
@@ -56,16 +58,17 @@ class Plausible:
     ids: Int[Tensor, "plausible"]
     ranks: Int[Tensor, "plausible"]
     counts: Int[Tensor, "row"]
+    is_open: NDArray[np.bool_]
 
 
-def cut(logits: Float[Tensor, "row vocab"], alpha: float) -> Plausible:
+def cut(logits: Float[Tensor, "row vocab"], alpha: float, gate: float = 1.0) -> Plausible:
     """Return each row's plausible set (`plausible`), as a list and as what is left of the logits.
 
     A row of which a logit is no number keeps nothing, and its token 0 is listed. `logits` may be
     what is cut.
     """
     least = float(np.log(alpha)) if alpha else -math.inf
-    if (found := native.cut(logits, least)) is not None:
+    if (found := native.cut(logits, least, gate)) is not None:
         return Plausible(*found)
     mask = plausible(logits, alpha)
     counts, is_none = mask.sum(dim=1), ~mask.any(dim=1)
@@ -75,7 +78,11 @@ def cut(logits: Float[Tensor, "row vocab"], alpha: float) -> Plausible:
     ranks = torch.arange(rows.shape[0], device=rows.device) - starts[rows]
     order = torch.cat((starts, ranks.nonzero()[:, 0]))
     kept = logits.masked_fill(~mask | is_none[:, None], -torch.inf)
-    return Plausible(kept, rows[order], ids[order], ranks[order], counts)
+    is_open = counts > 1
+    if gate < 1:
+        is_open &= logits.softmax(dim=-1).amax(dim=-1) < gate
+    listed = rows[order], ids[order], ranks[order]
+    return Plausible(kept, *listed, counts, is_open.cpu().numpy())
 
 
 def truncate(

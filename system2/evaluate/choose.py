@@ -14,6 +14,7 @@ from typing import Any
 
 from system2.core import Problem, UserError
 from system2.evaluate.compare import Method, attempt_all, result_rows, values_by_method
+from system2.evaluate.metrics import paired_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,11 @@ def choose_gate(
     max_tokens: int = 256,
     processes: int = 1,
 ) -> GateChoice:
-    """Return the lowest gate that costs no accuracy that validation problems could tell.
+    """Return the lowest gate that surely costs less than one standard error of accuracy.
 
-    From it up to 1 (every choice is verified) the accuracies of greedy decoding and of
-    sampling at T=1 stay within one standard error of that at 1, or above. The verifier's own
-    alpha and beta hold. Attempts are kept at `path`.
+    From it up to 1 (every choice is verified) the 95% interval of what is lost, problem by
+    problem, stays within one standard error of the accuracy at 1, in greedy decoding and in
+    sampling at T=1. The verifier's own alpha and beta hold. Attempts are kept at `path`.
     """
     methods = [Method(str(gate), policy, verifier, gate=gate) for gate in sorted({*gates, 1.0})]
     attempts = attempt_all(
@@ -102,10 +103,10 @@ def choose_gate(
 
 
 def within_one_error(found: Sequence[float | None], every: Sequence[float | None]) -> bool:
-    """Whether a mean lies no further than one standard error (of the other) below another.
+    """Whether values surely lose less than the standard error of the mean of others, in pairs.
 
     What is not known counts as 0.
     """
     mine, theirs = ([value or 0.0 for value in values] for values in (found, every))
     error = statistics.stdev(theirs) / math.sqrt(len(theirs))
-    return statistics.fmean(mine) >= statistics.fmean(theirs) - error
+    return (paired_difference(mine, theirs, seed=0).low or 0.0) >= -error

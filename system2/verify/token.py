@@ -24,7 +24,6 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from system2.engine import native
@@ -113,14 +112,13 @@ class TokenVerifier(nn.Module):
 
 @dataclass(slots=True)
 class _Tried:
-    """The candidates of a step, and the rows that were verified, those of which `is_open`.
+    """The candidates of a step: those of open rows were verified.
 
     `hidden` are the policy's states of the candidates and `given` what the verifier reads, where
     the policy ran them.
     """
 
     found: Plausible
-    is_open: NDArray[np.bool_]
     hidden: Float[Tensor, "candidate size"] | None = None
     given: Shaped[Tensor, "candidate *rest"] | None = None
 
@@ -170,18 +168,10 @@ class VerifierGuide:
         self, session: Session, logits: Float[Tensor, "batch vocab"]
     ) -> Float[Tensor, "batch vocab"]:
         """Return z + beta * s on each row's plausible set, -inf elsewhere."""
-        is_sure = None
-        if self.gate < 1:
-            is_sure = logits.softmax(dim=-1).amax(dim=-1) >= self.gate
-        found, self._last = cut(logits, self.alpha), None
-        if found.ids.shape[0] == logits.shape[0]:
-            return found.kept  # a token a row: nothing to choose
-        counts = found.counts if is_sure is None else found.counts.masked_fill(is_sure, 0)
-        is_open = counts.cpu().numpy() > 1
-        if not is_open.any():
-            return found.kept
-        self._last = _Tried(found, is_open)
-        self._judge(session, self._last)
+        found, self._last = cut(logits, self.alpha, self.gate), None
+        if found.is_open.any():
+            self._last = _Tried(found)
+            self._judge(session, self._last)
         return found.kept
 
     def _judge(self, session: Session, tried: _Tried) -> None:
@@ -189,11 +179,11 @@ class VerifierGuide:
         found, is_vocab = tried.found, self.verifier.layout == "vocab"
         own = torch.empty(0)
         if is_vocab:
-            own, head = session.read(tried.is_open), self.verifier.top.head.weight
-            at = (found.kept, found.rows, found.ids, tried.is_open, own, head, self.beta)
+            own, head = session.read(found.is_open), self.verifier.top.head.weight
+            at = (found.kept, found.rows, found.ids, found.is_open, own, head, self.beta)
             if native.judge(*at):
                 return
-        some = np.flatnonzero(tried.is_open[found.rows.cpu().numpy()])
+        some = np.flatnonzero(found.is_open[found.rows.cpu().numpy()])
         which = torch.from_numpy(some).to(found.kept.device)
         rows, ids = found.rows[which], found.ids[which]
         own = own[rows] if is_vocab else self._run(session, tried, which)
@@ -212,7 +202,7 @@ class VerifierGuide:
             session.positions_computed += found.ids.shape[0]
             given = tried.given[some]
         step = session.candidate_step(found.rows[some], found.ranks[some], size)
-        return session.read_candidates(tried.is_open, given, step)
+        return session.read_candidates(found.is_open, given, step)
 
     def advance(
         self, session: Session, rows: Int[Tensor, "next"], chosen: Int[Tensor, "next"]
@@ -223,7 +213,7 @@ class VerifierGuide:
             session.extend(rows, chosen)
             return
         session.take(rows)
-        which, is_read = tried.of(rows, chosen), tried.is_open[rows.cpu().numpy()]
+        which, is_read = tried.of(rows, chosen), tried.found.is_open[rows.cpu().numpy()]
         ranks = tried.found.ranks[which]
         if tried.hidden is None or tried.given is None:
             verified = torch.from_numpy(is_read).to(ranks.device)

@@ -65,8 +65,12 @@ def test_the_lowest_gate_that_costs_nothing_is_chosen(tmp_path: Path, untrained:
     assert {row["method"] for row in found.rows} == {"0.3", "0.6", "1.0"}
 
 
-def test_one_standard_error_is_that_of_the_mean() -> None:
+def test_a_loss_is_sure_to_be_below_one_standard_error() -> None:
     every = [1.0, 0.0] * 50  # mean 0.5, standard error 0.0503
-    assert within_one_error([1.0] * 45 + [0.0] * 55, every)
-    assert not within_one_error([1.0] * 44 + [None] * 56, every)
+    assert within_one_error(every, every)
     assert within_one_error([1.0] * 100, every)
+    one_lost = [0.0, *every[1:]]  # 0.01, 0 to 0.03
+    assert within_one_error(one_lost, every)
+    four_lost = [0.0] * 8 + every[8:]  # 0.04, 0.01 to 0.08
+    assert not within_one_error(four_lost, every)
+    assert not within_one_error([None] * 8 + every[8:], every)
