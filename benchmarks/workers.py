@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 import torch
+from shapes import random_policy
+from verified import prompts_of
 
-from benchmarks.decode import random_policy
-from benchmarks.verified import prompts_of
 from system2.core import SampleRequest, SamplingParams
 from system2.engine.embedded import EMBEDDED
 from system2.engine.local import LocalPolicy, load_policy
