@@ -171,7 +171,7 @@ def test_several_workers_write_the_same_rows(
         assert row.pop("positions_computed") > 0, "a share of what its batch cost"
         assert other.pop("positions_computed") > 0
         for node, its in zip(row["nodes"], other["nodes"], strict=True):
-            assert node.pop("logprobs") == pytest.approx(its.pop("logprobs"), abs=1e-5)
+            assert node.pop("logprobs") == pytest.approx(its.pop("logprobs"), abs=1e-4)
     assert rows == others
 
 
