@@ -4,13 +4,12 @@ Place in the flow: what splits into parts that know nothing of each other (probl
 methods to compare) -> `do_all` -> the parts' results, in order.
 """
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from system2.engine.parent import end_with_parent
 from system2.store import Journal, Row, journal_key, read_jsonl
 
 _Job = TypeVar("_Job")
@@ -55,24 +54,10 @@ def _results(do: Callable[[_Job], Row], jobs: Sequence[_Job], processes: int) ->
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")  # a fork would share torch's thread pools
-    count, starts = min(processes, len(jobs)), _end_with_parent
+    count, starts = min(processes, len(jobs)), end_with_parent
     with ProcessPoolExecutor(count, mp_context=context, initializer=starts) as pool:
         try:
             yield from pool.map(do, jobs)
         except BaseException:  # do not wait for what is still queued
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it ends, however that was killed."""
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a pool calls this in a process that it started"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 
 from system2.cli.solve import Count, NonNegative, Share, problems_of, taken_up, traces_of
 from system2.cli.terminal import Json, finish, progress, warn
+from system2.cli.workers import Workers, check_workers, decoded_by
 from system2.core import Problem, Split, Task
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def explore(
     temperature: NonNegative = 1.0,
     max_tokens: Count = 256,
     batch: Count = 128,
+    workers: Workers = 1,
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -117,6 +119,7 @@ def explore(
     )
     found, drawn = problems_of(task, problems, split, n, seed)
     _warn_of_split(split if problems is None else None)
+    check_workers(workers, policy)
     loaded = load_policy(policy, max_rows=batch)
     weaker = amateur or ("tiny-amateur" if policy == "tiny" else None)
     second = _amateur(weaker, loaded, strategy)
@@ -125,7 +128,7 @@ def explore(
         "policy": policy, "amateur": weaker if second is not None else None,
     }  # fmt: skip
     data = [problems] if problems is not None else []
-    pairs = _write_pairs(out, asked, data, found, drawn, loaded, second, config)
+    pairs = _write_pairs(out, asked, data, found, drawn, loaded, second, config, workers)
     result = {"n": len(drawn), "pairs": pairs, "out": str(out)}
     finish(f"{pairs} pairs from {len(drawn)} problems: {out}", result, as_json=json)
 
@@ -156,6 +159,7 @@ def _write_pairs(
     policy: "LocalPolicy",
     amateur: "LocalPolicy | None",
     config: "ExploreConfig",
+    workers: int,
 ) -> int:
     """Explore what the file lacks yet, write it with its manifest, return how many pairs."""
     from system2.store import Journal, make_manifest, write_manifest
@@ -165,12 +169,15 @@ def _write_pairs(
     manifest = make_manifest("explore", described, seed=config.seed, data=data)
     traces = traces_of(problems, [policy, *([amateur] if amateur is not None else [])])
     second = amateur.model if amateur is not None else None
-    with Journal(out, {**described, **traces, "data": manifest.data_hash}) as journal:
+    with (
+        decoded_by(policy, workers) as sampler,
+        Journal(out, {**described, **traces, "data": manifest.data_hash}) as journal,
+    ):
         rows = taken_up(
             journal,
             problems,
             CHUNK,
-            lambda rest: explore(policy, task, rest, config, amateur=second, chunk=CHUNK),
+            lambda rest: explore(sampler, task, rest, config, amateur=second, chunk=CHUNK),
         )
         for row in progress(rows, "exploring", total=len(problems), done=len(journal)):
             journal.append(row)

@@ -1,7 +1,7 @@
 """`system2 solve` and `system2 evaluate`: problems to trees, trees to figures."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from system2.cli.terminal import Json, finish, progress, warn
+from system2.cli.workers import Workers, check_workers, decoded_by
 from system2.core import Problem, Split, Task, UserError, Verifier
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def solve(
     max_tokens: Count = 256,
     budget: Count | None = None,
     batch: Count = 64,
+    workers: Workers = 1,
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -121,8 +123,6 @@ def solve(
 
     from system2.evaluate.solve import SolveConfig
     from system2.evaluate.solve import solve as solved
-    from system2.store import Journal, make_manifest
-    from system2.tasks.answers import checker_versions
 
     found, drawn = problems_of(task, problems, split, n, seed)
     dials = {"width": width, "branch": branch, "max_depth": max_depth, "iterations": iterations}
@@ -131,6 +131,7 @@ def solve(
         search, samples, temperature, top_p, max_tokens, budget, select, seed, **given
     )
     _check_dials(config, given, found, drawn[0])
+    check_workers(workers, policy)
     guided, judge = _proposer(policy, tokenizer, verifier, alpha, beta, gate, batch)
     _check_verifier(search, verifier, judge, alpha, beta, gate)
     described = {
@@ -140,30 +141,39 @@ def solve(
     described |= {"gate": gate} if gate < 1 else {}
     described |= {"tokenizer": tokenizer} if tokenizer else {}
     data = [*([problems] if problems else []), *_verifier_files(verifier)]
-    manifest = make_manifest("solve", described, seed=seed, data=data, versions=checker_versions())
-    key = {**described, **traces_of(drawn, [guided]), "data": manifest.data_hash}
-    grades = _written(
-        Journal(out, key), {"manifest": asdict(manifest)}, drawn,
-        lambda rest: solved(guided, found, rest, config, verifier=judge, chunk=CHUNK),
-    )  # fmt: skip
+    with decoded_by(guided, workers) as proposer:
+        grades = _written(
+            out, described, data, drawn, guided,
+            lambda rest: solved(proposer, found, rest, config, verifier=judge, chunk=CHUNK),
+        )  # fmt: skip
     right = sum(grade is True for grade in grades)
     result = {"n": len(grades), "right": right, "out": str(out)}
     finish(f"{right} of {len(grades)} right: {out}", result, as_json=json)
 
 
 def _written(
-    journal: "Journal",
-    header: dict[str, Any],
+    out: Path,
+    described: Mapping[str, Any],
+    data: Sequence[Path],
     problems: Sequence[Problem],
+    policy: "LocalPolicy | RemotePolicy",
     work: Callable[[Sequence[Problem]], Iterator[dict[str, Any]]],
 ) -> list[bool | None]:
     """Write the rows that a journal lacks, then the file; return the grades of all."""
-    with journal:
+    from dataclasses import asdict
+
+    from system2.store import Journal, make_manifest
+    from system2.tasks.answers import checker_versions
+
+    seed, versions = described["seed"], checker_versions()
+    manifest = make_manifest("solve", dict(described), seed=seed, data=data, versions=versions)
+    key = {**described, **traces_of(problems, [policy]), "data": manifest.data_hash}
+    with Journal(out, key) as journal:
         rows = taken_up(journal, problems, CHUNK, work)
         for row in progress(rows, "solving", total=len(problems), done=len(journal)):
             journal.append(row)
         grades = [row["grade"] for row in journal]
-        journal.finish(header=header)
+        journal.finish(header={"manifest": asdict(manifest)})
     return grades
 
 

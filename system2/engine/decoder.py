@@ -45,7 +45,7 @@ SHARED_TOKENS = 16
 
 @dataclass(slots=True, eq=False)
 class Draw:
-    """One completion under way: draw `i` of prefix `p` of a job."""
+    """One completion under way: draw `i` of prefix `p` of a job's request, or of the whole one."""
 
     job: "Job"
     p: int
@@ -159,18 +159,26 @@ class Decoder:
         """How many draws are under way."""
         return sum(map(len, self._live))
 
-    def submit(self, request: SampleRequest, *, num_alternatives: int = 0) -> Job:
+    def submit(
+        self,
+        request: SampleRequest,
+        *,
+        num_alternatives: int = 0,
+        first: tuple[int, int] = (0, 0),
+    ) -> Job:
         """Queue a request. Raises: `UserError` where a prefix does not fit the model.
 
         One that fills the model's positions has empty completions that end by "length".
-        Completions tell `num_alternatives` likeliest tokens of each place.
+        Completions tell `num_alternatives` likeliest tokens of each place. `first` (p, i) numbers
+        the first draw of a part of a larger request: it draws what the whole would.
         """
-        job = Job(request, num_alternatives)
+        job, (first_p, first_i) = Job(request, num_alternatives), first
         config, params = self.layers.model.config, request.params
-        for p, prefix in enumerate(request.prefixes):
+        for p, prefix in enumerate(request.prefixes, first_p):
             _check(prefix, config.max_positions, config.vocab_size)
             room = min(params.max_tokens, config.max_positions - len(prefix))
-            row = [Draw(job, p, i, prefix, params, room) for i in range(request.n)]
+            numbers = range(first_i, first_i + request.n)
+            row = [Draw(job, p, i, prefix, params, room) for i in numbers]
             job.draws += row
             if not room:
                 for draw in row:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from system2.core import Completion, SampleRequest, UserError
 from system2.engine.decoder import Decoder
@@ -45,13 +46,20 @@ class LocalPolicy:
     _made_of: object = field(default=None, init=False, repr=False)
 
     @torch.inference_mode()
-    def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
-        """Return completions `[r][p][i]`.
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        firsts: Sequence[tuple[int, int]] | None = None,
+    ) -> list[list[list[Completion]]]:
+        """Return completions `[r][p][i]`; `firsts[r]` numbers the first draw (`Decoder.submit`).
 
         Raises: `UserError` where a prefix leaves no room in the model's positions.
         """
-        decoder = self.decoder()
-        jobs = [decoder.submit(request) for request in requests]
+        decoder, numbered = self.decoder(), firsts or [(0, 0)] * len(requests)
+        jobs = [
+            decoder.submit(request, first=first)
+            for request, first in zip(requests, numbered, strict=True)
+        ]
         while not decoder.is_idle:
             decoder.step()
         self.positions_requested += decoder.positions_requested
@@ -68,10 +76,14 @@ class LocalPolicy:
         limits = {"max_rows": self.max_rows, "max_batch_tokens": self.max_batch_tokens}
         return Decoder(layers, self.tokenizer, tree, **limits)
 
+    def weights(self) -> list[Tensor]:
+        """Return the weights that its draws depend on, the guide's too, each once."""
+        both = [*self.model.parameters(), *(self.guide.parameters() if self.guide else ())]
+        return list({id(weight): weight for weight in both}.values())
+
     def _known(self) -> tuple[Layers, PrefixTree | None]:
         """Return the layers, and what is known of earlier texts: both go when weights change."""
-        weights = [*self.model.parameters(), *(self.guide.parameters() if self.guide else ())]
-        version = [(id(w), 0 if w.is_inference() else w._version) for w in weights]
+        version = [(id(w), w.data_ptr(), version_of(w)) for w in self.weights()]
         layers = self._layers
         if layers is None or layers.reader is not self.guide or self._made_of != version:
             layers = self._layers = Layers(self.model, self.guide)
@@ -79,6 +91,11 @@ class LocalPolicy:
         if self._tree is None and self.cache_bytes:
             self._tree = PrefixTree(self.cache_bytes)
         return layers, self._tree
+
+
+def version_of(weight: Tensor) -> int:
+    """Return how often a tensor has been written to; 0 where torch does not count it."""
+    return 0 if weight.is_inference() else weight._version
 
 
 def load_policy(

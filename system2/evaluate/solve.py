@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from system2.core import Problem, SamplingParams, Steps, Task, UserError, Verifier, derive_seed
 from system2.engine.local import LocalPolicy
+from system2.engine.processes import ProcessPolicy
 from system2.engine.remote import RemotePolicy
 from system2.run import run
 from system2.search import SEARCHES, STEP_SEARCHES
@@ -21,6 +22,8 @@ from system2.tree import Tree
 from system2.verify.folders import load_verifier
 from system2.verify.token import PlausibleGuide, TokenVerifier, VerifierGuide
 
+AnyPolicy: TypeAlias = LocalPolicy | ProcessPolicy | RemotePolicy
+"""A policy that can also read and write text."""
 SELECTION_OF = {"greedy": "best", "sample": "majority", "best_of_n": "best"}
 """How each search's attempts are chosen from, unless asked otherwise."""
 DIALS = ("samples", "width", "branch", "max_depth", "iterations")
@@ -65,7 +68,7 @@ def dials_of(search: str) -> tuple[str, ...]:
 
 
 def solve(
-    policy: LocalPolicy | RemotePolicy,
+    policy: AnyPolicy,
     task: Task,
     problems: Iterable[Problem],
     config: SolveConfig,
@@ -87,7 +90,7 @@ def solve(
             Tree(p, derive_seed("solve", config.seed, p.id), policy.tokenizer.prompt(p.prompt))
             for p in batch
         ]
-        if isinstance(policy, LocalPolicy):
+        if not isinstance(policy, RemotePolicy):
             policy.forget()
         before = _positions(policy)
         searches = [(tree, config.steps(tree, task.step_stop)) for tree in trees]
@@ -100,9 +103,9 @@ def solve(
             yield _row(tree, policy, task, name, positions)
 
 
-def _positions(policy: LocalPolicy | RemotePolicy) -> int | None:
+def _positions(policy: AnyPolicy) -> int | None:
     """Return how many positions a policy has computed, None where it is not known."""
-    return policy.positions_computed if isinstance(policy, LocalPolicy) else None
+    return None if isinstance(policy, RemotePolicy) else policy.positions_computed
 
 
 def _shares(total: int, weights: list[int]) -> list[int]:
@@ -116,7 +119,7 @@ def _shares(total: int, weights: list[int]) -> list[int]:
 
 def _row(
     tree: Tree,
-    policy: LocalPolicy | RemotePolicy,
+    policy: AnyPolicy,
     task: Task,
     selection: str,
     positions: int | None,

@@ -33,6 +33,7 @@ from system2.core import (
 )
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel
+from system2.engine.processes import ProcessPolicy
 from system2.engine.sampling import as_floats, as_ints, plausible
 from system2.engine.tokenizer import Tokenizer
 from system2.synthesise.conversations import Conversation, conversation
@@ -125,7 +126,7 @@ _Qualities: TypeAlias = Mapping[tuple[int, int], _Quality]
 
 
 def explore(
-    policy: LocalPolicy,
+    policy: LocalPolicy | ProcessPolicy,
     task: Task,
     problems: Iterable[Problem],
     config: ExploreConfig,
@@ -161,7 +162,9 @@ def explore(
                 yield _sampled_row(policy.tokenizer, text, found, qualities, config)
 
 
-def _texts(policy: LocalPolicy, problems: Sequence[Problem], config: ExploreConfig) -> list[_Text]:
+def _texts(
+    policy: LocalPolicy | ProcessPolicy, problems: Sequence[Problem], config: ExploreConfig
+) -> list[_Text]:
     """Return the conversations to explore, with reference or freshly sampled replies."""
     tokenizer = policy.tokenizer
     if config.text == "reference":
@@ -193,7 +196,7 @@ def _solution(problem: Problem) -> str:
 
 @torch.inference_mode()
 def _places(
-    policy: LocalPolicy,
+    policy: LocalPolicy | ProcessPolicy,
     amateur: LanguageModel | None,
     texts: Sequence[_Text],
     config: ExploreConfig,
@@ -273,7 +276,7 @@ def _proposals(
 
 
 def _roll_out(
-    policy: LocalPolicy,
+    policy: LocalPolicy | ProcessPolicy,
     task: Task,
     texts: Sequence[_Text],
     places: Sequence[Sequence[_Place]],

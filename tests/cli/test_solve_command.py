@@ -154,6 +154,38 @@ def assert_same_rows(one: Path, other: Path) -> None:
     assert one.read_bytes().split(b"\n")[1:] == other.read_bytes().split(b"\n")[1:]
 
 
+def test_several_workers_write_the_same_rows(
+    toy_policy: LocalPolicy,
+    asked: Path,
+    tmp_path: Path,
+    verifiers: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("system2.cli.workers.num_cores", lambda: 2)
+    sample = ("--search", "sample", "--samples", 2, "--verifier", verifiers["token"], "--beta", 5)
+    (_, rows), (_, others) = (
+        solved(toy_policy, asked, tmp_path / f"by {workers}", *sample, "--workers", workers)
+        for workers in (1, 2)
+    )
+    for row, other in zip(rows, others, strict=True):
+        assert row.pop("positions_computed") > 0, "a share of what its batch cost"
+        assert other.pop("positions_computed") > 0
+        for node, its in zip(row["nodes"], other["nodes"], strict=True):
+            assert node.pop("logprobs") == pytest.approx(its.pop("logprobs"), abs=1e-4)
+    assert rows == others
+
+
+def test_workers_are_for_policies_that_run_here(
+    asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--problems", str(asked), "--out", str(tmp_path / "out"), "--workers", "2"]
+    assert (
+        main(["solve", "--policy", "http://localhost:1/v1#m", "--tokenizer", "tiny", *given]) == 2
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a server takes --batch requests" in line
+
+
 @pytest.mark.parametrize("num_kept", [0, 7, 64, 99])
 def test_a_run_killed_between_two_rows_ends_as_if_undisturbed(
     num_kept: int,
@@ -257,6 +289,8 @@ def test_what_was_begun_with_other_weights_is_begun_anew(
         (["--search", "sample", "--temperature", "inf"], "--temperature"),
         (["--search", "sample", "--top-p", "0"], "top_p"),
         (["--budget", "0"], "--budget"),
+        (["--workers", "0"], "--workers"),
+        (["--workers", "100000"], "the number of cores"),
         (["--n", "0"], "--n"),
         (["--task", "countdown"], "either --task NAME or --problems"),
         (["--search", "best_of_n"], "none is given"),
