@@ -42,15 +42,24 @@ class Once(Generic[T]):
 class Layers:
     """A policy's layers and then its reader's, with their weights as they are now.
 
-    To be made anew when those change (`LocalPolicy` does). `native` runs them by one call, where
-    that is possible; else torch does, kernel by kernel.
+    To be made anew when those change (`LocalPolicy` does). With `has_graphs` (None: on a GPU) a
+    session's steps run over static buffers where they can (`graphs`). Else `native` runs the
+    layers by one call, where that is possible, or torch does, kernel by kernel.
     """
 
-    def __init__(self, model: LanguageModel, reader: "Reader | None" = None) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        reader: "Reader | None" = None,
+        *,
+        has_graphs: bool | None = None,
+    ) -> None:
         self.model, self.reader = model, reader
         both = [*model.model.layers, *(reader.layers() if reader is not None else ())]
         self.weights = [cast(Layer, layer).weights() for layer in both]
-        self.native = native_layers(self.weights)
+        is_gpu = self.weights[0].qkv.device.type == "cuda"
+        self.has_graphs = is_gpu if has_graphs is None else has_graphs
+        self.native = None if self.has_graphs else native_layers(self.weights)
         self._table = self._turned(FIRST_TABLE)
 
     def new_cache(self) -> Cache:
