@@ -12,8 +12,8 @@ READY := $(VENV)/.ready
 
 setup: $(READY)
 
-# Made again only when a pin changes; a half-made environment has no stamp.
-$(READY): constraints.txt pyproject.toml
+# Made again only when a pin or layers.c changes; a half-made environment has no stamp.
+$(READY): constraints.txt pyproject.toml setup.py system2/engine/layers.c
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with venv is needed; set PYTHON=" >&2; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@echo 'Setting up $(VENV): once, some minutes.'
@@ -35,4 +35,5 @@ check: setup
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -f system2/engine/_layers*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

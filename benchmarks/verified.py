@@ -4,9 +4,10 @@
 
 `cost_LAYOUT_batchN` is the processor time of drawing the same number of tokens under a verifier of
 that layout (alpha = 0.1) over the time of drawing them plainly, N prompts at a time: the median
-over rounds. The verifiers are those shipped with `tiny`; where they are absent, untrained
-ones on random weights of its shape, which cost about the same. `floor` is 1 + adapted layers /
-layers, what the adapted layers alone would add.
+over rounds; `cost_LAYOUT_gated_batchN` that with the gate chosen for it on validation problems.
+The verifiers are those shipped with `tiny`; where they are absent, untrained ones on random
+weights of its shape, which cost about the same. `floor` is 1 + adapted layers / layers, what
+the adapted layers alone would add.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from system2.verify.folders import load_verifier
 from system2.verify.token import LAYOUTS, PlausibleGuide, TokenVerifier, VerifierGuide
 
 BATCHES = (1, 16, 64)
-ALPHA, BETA = 0.1, 0.25
+ALPHA, BETA, GATE = 0.1, 0.25, 0.8
 
 
 def guided(policy: LocalPolicy) -> tuple[dict[str, LocalPolicy], dict[str, float]]:
@@ -37,12 +38,16 @@ def guided(policy: LocalPolicy) -> tuple[dict[str, LocalPolicy], dict[str, float
     policies = {"plain": policy, "plausible_only": replace(policy, guide=PlausibleGuide(ALPHA))}
     floors: dict[str, float] = {}
     for layout in LAYOUTS:
+        settings: dict[str, Any] = {}
         if EMBEDDED_VERIFIERS[f"tiny/{layout}"].is_dir():
-            verifier, _ = load_verifier(f"tiny/{layout}", policy)
+            verifier, settings = load_verifier(f"tiny/{layout}", policy)
         else:
             verifier = TokenVerifier(policy.model, layout, num_adapted=1).eval()
         assert isinstance(verifier, TokenVerifier)
-        policies[layout] = replace(policy, guide=VerifierGuide(verifier, ALPHA, BETA))
+        guide = VerifierGuide(verifier, ALPHA, BETA)
+        policies[layout] = replace(policy, guide=guide)
+        gated = replace(guide, gate=settings.get("gate", GATE))
+        policies[f"{layout}_gated"] = replace(policy, guide=gated)
         floors[layout] = 1 + verifier.top.num_adapted / policy.model.config.num_layers
     return policies, floors
 
@@ -80,7 +85,7 @@ def main() -> None:
                 quartiles[key] = [round(cost.low, 3), round(cost.high, 3)]
                 if not arguments.json:
                     floor = f"   floor {floors[name]:.2f}" if name in floors else ""
-                    print(f"{key:<32}{cost.ratio:>6.2f}   {cost.low:.2f} to {cost.high:.2f}{floor}")
+                    print(f"{key:<34}{cost.ratio:>6.2f}   {cost.low:.2f} to {cost.high:.2f}{floor}")
     print(
         json.dumps(
             {

@@ -21,7 +21,7 @@ from system2.core import Problem
 from system2.engine.local import load_policy
 from system2.engine.weights import find_checkpoint
 from system2.evaluate import compare
-from system2.evaluate.choose import choose_settings
+from system2.evaluate.choose import choose_gate, choose_settings
 from system2.jobs import do_all
 from system2.store import hash_files, make_manifest, read_jsonl, write_jsonl
 from system2.synthesise.pairs import read_pairs
@@ -96,13 +96,17 @@ def train(out: Path, layout: str) -> None:
 
 
 def choose(out: Path, n: int, processes: int) -> None:
-    """Write to each verifier's folder the beta that served validation problems best."""
-    how = {"alphas": [ALPHA], "betas": BETAS, "max_tokens": MAX_TOKENS, "processes": processes}
+    """Write to each verifier's folder the beta that served validation problems best, and a gate."""
+    problems = problems_of("validation", n)
+    how: dict[str, Any] = {"max_tokens": MAX_TOKENS, "processes": processes}
     for name in FITS:
-        path, folder = out / f"choose_{name}.jsonl", out / "verifiers" / name
-        found = choose_settings(path, str(folder), problems_of("validation", n), **how)
+        folder, path = out / "verifiers" / name, out / f"choose_{name}.jsonl"
+        found = choose_settings(path, str(folder), problems, alphas=[ALPHA], betas=BETAS, **how)
         settings = {"alpha": found.alpha, "beta": found.beta}
         write_settings(folder, settings, {"validation": found.rows})
+        gate = choose_gate(out / f"gate_{name}.jsonl", str(folder), problems, **how)
+        note = {"validation_gate": gate.rows}
+        write_settings(folder, {**settings, "gate": gate.gate}, note)
 
 
 def compare_all(out: Path, n: int, processes: int) -> None:

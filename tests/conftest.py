@@ -37,6 +37,19 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(params=["native", "torch", "static"])
+def engine_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ways to run a small model's layers: by `layers.c`, by torch, and as a GPU's graphs do."""
+    from system2.engine import native, step
+
+    if request.param != "native":
+        monkeypatch.setattr(native, "library", lambda: None)
+        monkeypatch.setattr(step, "pays_graphs", lambda device: request.param == "static")
+    elif native.library() is None:
+        pytest.skip("layers.c was not built here: a C compiler is needed (pip install -e .)")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def small_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> "Tokenizer":
     """A real tokenizer of a few hundred tokens, with a chat template."""

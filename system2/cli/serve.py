@@ -23,6 +23,7 @@ def serve(
     verifier: str | None = None,
     alpha: Share | None = None,
     beta: NonNegative | None = None,
+    gate: Share = 1.0,
     host: str = "127.0.0.1",
     port: Port = 8000,
     api_key: Annotated[str | None, Parameter(env_var="SYSTEM2_API_KEY")] = None,
@@ -52,6 +53,8 @@ def serve(
         The plausible set: tokens with p >= alpha * max p. Without a verifier it alone guides.
     beta
         The weight of a token verifier's scores (default: the one chosen for it).
+    gate
+        A token verifier is not asked where the policy's best token is as probable as this.
     host
         The address to listen on (default: this machine alone).
     port
@@ -86,8 +89,9 @@ def serve(
 
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
         raise UserError("--api-key has to be letters, digits and signs of ASCII")
-    if verifier is None and beta is not None:
-        raise UserError("--beta weighs a token verifier's scores; name one by --verifier")
+    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
+    if verifier is None and given:
+        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
     with bind(host, port) as bound:
         from system2.engine.local import load_policy
         from system2.evaluate.solve import equip
@@ -95,7 +99,7 @@ def serve(
         from system2.serve.server import serve as run
 
         loaded = replace(load_policy(policy, max_rows=batch), cache_bytes=cache_bytes)
-        guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta)
+        guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta, gate=gate)
         called = name or policy.removeprefix("hub:").rstrip("/").rpartition("/")[2]
         limits = Limits(
             max_body_bytes=max_body_bytes,

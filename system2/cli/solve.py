@@ -43,6 +43,7 @@ def solve(
     verifier: str | None = None,
     alpha: Share | None = None,
     beta: NonNegative | None = None,
+    gate: Share = 1.0,
     search: str = "greedy",
     select: str | None = None,
     samples: Count = 1,
@@ -85,6 +86,8 @@ def solve(
         The plausible set: tokens with p >= alpha * max p. Without a verifier it alone guides.
     beta
         The weight of a token verifier's scores (default: the one chosen for it).
+    gate
+        A token verifier is not asked where the policy's best token is as probable as this.
     search
         greedy, sample, best_of_n; step by step: beam, best_first, mcts.
     select
@@ -128,12 +131,13 @@ def solve(
         search, samples, temperature, top_p, max_tokens, budget, select, seed, **given
     )
     _check_dials(config, given, found, drawn[0])
-    guided, judge = _proposer(policy, tokenizer, verifier, alpha, beta, batch)
-    _check_verifier(search, verifier, judge, alpha, beta)
+    guided, judge = _proposer(policy, tokenizer, verifier, alpha, beta, gate, batch)
+    _check_verifier(search, verifier, judge, alpha, beta, gate)
     described = {
         "task": found.name, "split": split if problems is None else None, "n": len(drawn),
         "policy": policy, "verifier": verifier, "alpha": alpha, "beta": beta, **asdict(config),
     }  # fmt: skip
+    described |= {"gate": gate} if gate < 1 else {}
     described |= {"tokenizer": tokenizer} if tokenizer else {}
     data = [*([problems] if problems else []), *_verifier_files(verifier)]
     manifest = make_manifest("solve", described, seed=seed, data=data, versions=checker_versions())
@@ -169,6 +173,7 @@ def _proposer(
     verifier: str | None,
     alpha: float | None,
     beta: float | None,
+    gate: float,
     batch: int,
 ) -> "tuple[LocalPolicy | RemotePolicy, Verifier | None]":
     """Return the policy that a name stands for, here or on a server, and who scores attempts."""
@@ -181,7 +186,8 @@ def _proposer(
     if not is_remote(policy):
         if tokenizer is not None:
             raise UserError(f"--tokenizer is for servers; {policy} brings its own")
-        return equip(load_policy(policy, max_rows=batch), verifier, alpha=alpha, beta=beta)
+        loaded = load_policy(policy, max_rows=batch)
+        return equip(loaded, verifier, alpha=alpha, beta=beta, gate=gate)
     if verifier is not None or alpha is not None:
         raise UserError(
             "a verifier works inside the policy, which a server keeps to itself; "
@@ -281,12 +287,14 @@ def _check_verifier(
     judge: Verifier | None,
     alpha: float | None,
     beta: float | None,
+    gate: float,
 ) -> None:
     """Refuse a verifier that the search would not use, or lacks. Raises: `UserError`."""
     from system2.search import SCORED_SEARCHES
 
-    if name is None and beta is not None:
-        raise UserError("--beta weighs a token verifier's scores; name one by --verifier")
+    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
+    if name is None and given:
+        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
     if search in SCORED_SEARCHES and judge is None:
         given = "none is given" if name is None else f"{name} judges tokens"
         raise UserError(
@@ -298,8 +306,10 @@ def _check_verifier(
             f"{name} scores attempts, which search {search} does not ask for; "
             f"use --search {SCORED_SEARCHES[0]}"
         )
-    if judge is not None and (alpha is not None or beta is not None):
-        raise UserError(f"{name} scores whole attempts; --alpha and --beta are for token verifiers")
+    if judge is not None and (alpha is not None or beta is not None or gate < 1):
+        raise UserError(
+            f"{name} scores whole attempts; --alpha, --beta and --gate are for token verifiers"
+        )
 
 
 def _verifier_files(name: str | None) -> list[Path]:

@@ -277,13 +277,15 @@ def cut(
     if not (_is_vocabulary(logits) and logits.is_contiguous()):
         return None
     rows, vocab = logits.shape
-    room, listed = 0, LISTED * rows
-    while room < listed:  # more were found than there was room for
-        room = listed
+    room = LISTED * rows
+    while True:
         lists = torch.empty(3 * room + rows, dtype=torch.long)
         at = [lists.data_ptr() + 8 * room * part for part in range(4)]
-        listed = library().cut(logits.data_ptr(), rows, vocab, least, room, *at)
-    of, ids, ranks = (lists[part : part + listed] for part in range(0, 3 * room, room))
+        listed: int = library().cut(logits.data_ptr(), rows, vocab, least, room, *at)
+        if listed <= room:
+            break
+        room = listed  # there are more than was thought: list them again
+    of, ids, ranks = (lists[part : part + listed] for part in (0, room, 2 * room))
     return logits, of, ids, ranks, lists[3 * room :]
 
 

@@ -39,6 +39,11 @@ class Once(Generic[T]):
         return self._made[0]
 
 
+def pays_graphs(device: torch.device) -> bool:
+    """Whether launching a step's kernels one by one takes longer than they do."""
+    return device.type == "cuda"
+
+
 class Layers:
     """A policy's layers and then its reader's, with their weights as they are now.
 
@@ -57,8 +62,9 @@ class Layers:
         self.model, self.reader = model, reader
         both = [*model.model.layers, *(reader.layers() if reader is not None else ())]
         self.weights = [cast(Layer, layer).weights() for layer in both]
-        is_gpu = self.weights[0].qkv.device.type == "cuda"
-        self.has_graphs = is_gpu if has_graphs is None else has_graphs
+        self.has_graphs = has_graphs
+        if has_graphs is None:
+            self.has_graphs = pays_graphs(self.weights[0].qkv.device)
         self.native = None if self.has_graphs else native_layers(self.weights)
         self._table = self._turned(FIRST_TABLE)
 

@@ -41,9 +41,9 @@ SMALL_MODEL = 50_000_000
 class Method:
     """One way to decode: a policy, and what guides it.
 
-    `verifier` names a token verifier (its own alpha and beta unless given here) or an
-    outcome verifier, which scores the attempts; `alpha` alone is the plausible set alone;
-    `amateur` names the weaker policy of contrastive decoding.
+    `verifier` names a token verifier (its own alpha and beta unless given here; `gate` as in
+    `VerifierGuide`) or an outcome verifier, which scores the attempts; `alpha` alone is the
+    plausible set alone; `amateur` names the weaker policy of contrastive decoding.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Method:
     beta: float | None = None
     amateur: str | None = None
     gamma: float = 0.5
+    gate: float = 1.0
 
     def load(self) -> tuple[LocalPolicy, Any]:
         """Return the guided policy, and the verifier of whole attempts (None: none).
@@ -63,7 +64,7 @@ class Method:
         if sum(p.numel() for p in policy.model.parameters()) < SMALL_MODEL:
             policy = replace(policy, max_rows=1024)
         if self.amateur is None:
-            return equip(policy, self.verifier, alpha=self.alpha, beta=self.beta)
+            return equip(policy, self.verifier, alpha=self.alpha, beta=self.beta, gate=self.gate)
         weaker = load_policy(self.amateur).model
         if weaker.config.vocab_size != policy.model.config.vocab_size:
             raise UserError(

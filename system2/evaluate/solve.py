@@ -146,12 +146,14 @@ def equip(
     *,
     alpha: float | None = None,
     beta: float | None = None,
+    gate: float = 1.0,
 ) -> tuple[LocalPolicy, Verifier | None]:
     """Return a policy decoding under a verifier, and the verifier of whole solutions.
 
     `verifier` names a folder or one shipped with `tiny` (None: none). A token verifier
-    guides the policy's decoding, with its own alpha and beta unless given; an outcome
-    verifier scores attempts. With alpha alone, the plausible set is all that guides.
+    guides the policy's decoding, with its own alpha and beta unless given, where the policy is
+    less sure than `gate`; an outcome verifier scores attempts. With alpha alone, the plausible
+    set is all that guides.
     """
     if verifier is None:
         guide = None if alpha is None else PlausibleGuide(alpha)
@@ -161,4 +163,4 @@ def equip(
         return policy, learned
     a = alpha if alpha is not None else float(settings.get("alpha", 0.1))
     b = beta if beta is not None else float(settings.get("beta", 0.25))
-    return replace(policy, guide=VerifierGuide(learned, a, b)), None
+    return replace(policy, guide=VerifierGuide(learned, a, b, gate)), None

@@ -55,7 +55,8 @@ def save_verifier(
 ) -> None:
     """Write a verifier folder, whole or not at all.
 
-    `settings` are the alpha and beta to decode with (chosen on validation problems);
+    `settings` are the alpha and beta to decode with, and the gate that costs no accuracy
+    (chosen on validation problems);
     `dtype` None keeps the parameters' own.
     """
     is_token = isinstance(verifier, TokenVerifier)
@@ -137,12 +138,12 @@ def load_verifier(name: str, policy: LocalPolicy) -> tuple[LearnedVerifier, dict
 
 
 def _settings(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the settings that a verifier was saved with, alpha and beta checked."""
+    """Return the settings that a verifier was saved with: alpha, beta and gate checked."""
     settings: object = raw.get("settings") or {}
     if not isinstance(settings, dict):
         raise UserError(f"{path}: settings is no object")
     found = cast(dict[str, Any], settings)
-    for name, highest in (("alpha", 1.0), ("beta", math.inf)):
+    for name, highest in (("alpha", 1.0), ("beta", math.inf), ("gate", 1.0)):
         value = found.get(name, 0.0)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 <= value <= highest or value == math.inf:

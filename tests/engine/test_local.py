@@ -12,6 +12,7 @@ from system2.engine.model import LanguageModel, ModelConfig, initialise
 from system2.engine.tokenizer import Tokenizer
 
 CONFIG = ModelConfig(400, 32, 2, 4, 2, 8, 64, max_positions=64)
+pytestmark = pytest.mark.usefixtures("engine_path")
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,7 @@ def test_padded_logits_equal(twin: Twin, tokens: Tensor, side: str) -> None:
         torch.testing.assert_close(logits, expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.usefixtures("engine_path")
 @pytest.mark.parametrize("trunks", [(False, False), (True, True), (True, False), (False, True)])
 @torch.inference_mode()
 def test_session_token_by_token_equals(
@@ -241,6 +242,7 @@ def test_session_token_by_token_equals(
         step()
 
 
+@pytest.mark.usefixtures("engine_path")
 @pytest.mark.parametrize("chunk", [1, 7, 16, 200])
 @torch.inference_mode()
 def test_prefill_in_stretches_equals(twin: Twin, tokens: Tensor, chunk: int) -> None:
@@ -257,6 +259,7 @@ def test_prefill_in_stretches_equals(twin: Twin, tokens: Tensor, chunk: int) -> 
         torch.testing.assert_close(twin.ours.logits(state), expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.usefixtures("engine_path")
 @torch.inference_mode()
 def test_what_the_tree_knows_is_not_run_again(twin: Twin, tokens: Tensor) -> None:
     """A text found whole, one that goes on from another, one that parts from it, a new one."""
@@ -280,6 +283,7 @@ def test_what_the_tree_knows_is_not_run_again(twin: Twin, tokens: Tensor) -> Non
         session.append(torch.full((5,), 7 + i))
 
 
+@pytest.mark.usefixtures("engine_path")
 @pytest.mark.parametrize("is_trunk", [False, True])
 @torch.inference_mode()
 def test_candidates_equal_their_own_continuations(

@@ -7,7 +7,7 @@ import pytest
 
 from system2.core import UserError
 from system2.engine.local import load_policy
-from system2.evaluate.choose import choose_settings
+from system2.evaluate.choose import choose_gate, choose_settings, within_one_error
 from system2.tasks import find_task
 from system2.verify.folders import load_verifier, save_verifier, write_settings
 from system2.verify.token import TokenVerifier
@@ -55,3 +55,18 @@ def test_the_choice_is_written_beside_the_weights(untrained: Path) -> None:
     text = (untrained / "verifier.json").read_text()
     assert '"made": "here"' in text
     assert '"validation": "rows"' in text
+
+
+def test_the_lowest_gate_that_costs_nothing_is_chosen(tmp_path: Path, untrained: Path) -> None:
+    problems = list(islice(find_task("word_problems").problems("validation", 0), 20))
+    path, gates = tmp_path / "attempts.jsonl", (0.3, 0.6)
+    found = choose_gate(path, str(untrained), problems, gates=gates, samples=2, max_tokens=60)
+    assert found.gate == 0.3  # scores of zero: asking or not is the same
+    assert {row["method"] for row in found.rows} == {"0.3", "0.6", "1.0"}
+
+
+def test_one_standard_error_is_that_of_the_mean() -> None:
+    every = [1.0, 0.0] * 50  # mean 0.5, standard error 0.0503
+    assert within_one_error([1.0] * 45 + [0.0] * 55, every)
+    assert not within_one_error([1.0] * 44 + [None] * 56, every)
+    assert within_one_error([1.0] * 100, every)

@@ -24,6 +24,7 @@ from system2.verify.token import (
 CONFIG = ModelConfig(400, 32, 3, 4, 2, 8, 64)
 GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
 WARM = SamplingParams(max_tokens=24, temperature=1.0)
+pytestmark = pytest.mark.usefixtures("engine_path")
 
 
 def spread_model(seed: int) -> LanguageModel:
