@@ -29,12 +29,10 @@ COLUMNS = 256
 WARM_UPS = 3
 """Times a step is run before it is captured: libraries make what they need, kernels are chosen."""
 
-_FAR = torch.iinfo(torch.long).max
-
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """What a step reads and writes. `starts` of rows that nobody decodes are out of reach."""
+    """What a step reads and writes; anything may stand in rows that nobody decodes."""
 
     tokens: Int[Tensor, "row"]
     starts: Int[Tensor, "row"]
@@ -98,7 +96,7 @@ class StaticStep:
         self._bind(self.layers.turns(clock + 1))
         at, reader = self._buffers, self.layers.reader
         if starts is not self._starts:
-            _ = at.starts.fill_(_FAR)[:count].copy_(starts)
+            _ = at.starts[:count].copy_(starts)
             self._starts = starts
         _ = at.tokens[:count].copy_(chosen)
         _ = at.clock.fill_(clock)
@@ -133,9 +131,9 @@ class StaticStep:
         return found
 
     def _step(self, rows: int, attends: list[Callable[..., Tensor]], columns: int) -> None:
-        """Run the buffers' first rows; those that nobody decodes see themselves alone."""
+        """Run the buffers' first rows."""
         at, layers = self._buffers, self.layers
-        firsts = torch.minimum(at.starts[:rows], at.clock)
+        firsts = torch.minimum(at.starts[:rows], at.clock)  # a row nobody decodes sees itself
         ends, window = at.clock.expand(rows, 1), layers.model.config.sliding_window
         seen = sight_until(ends, firsts, columns, window, at.hidden.dtype)
         found: list[Attend] = [partial(attend, at.clock, seen) for attend in attends]

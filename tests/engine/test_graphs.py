@@ -64,22 +64,29 @@ class Pair:
         return tuple(self.rng.randrange(VOCAB) for _ in range(length))
 
     def admit(self, lengths: list[int], copies: list[int]) -> None:
+        self.append()
         prompts = [self.text(length) for length in lengths]
         for session in self.sessions:
             session.admit(prompts, copies)
         self.check()
 
     def take(self, rows: list[int]) -> None:
+        self.append()
         for session in self.sessions:
             session.take(torch.tensor(rows))
         self.check()
 
     def step(self, count: int = 1) -> None:
         for _ in range(count):
-            chosen = torch.tensor(self.text(self.num_rows))
-            for session in self.sessions:
-                session.append(chosen)
+            self.append()
             self.check()
+
+    def append(self) -> None:
+        """Run a token of every row, whose logits nobody asks for."""
+        chosen = torch.tensor(self.text(self.num_rows), dtype=torch.long)
+        for session in self.sessions:
+            if self.num_rows:
+                session.append(chosen)
 
     def check(self) -> None:
         mine, expected = (session.logits() for session in self.sessions)
@@ -122,17 +129,19 @@ def test_rows_outgrow_their_bucket(pair: Pair) -> None:
 
 @torch.inference_mode()
 def test_what_a_session_left_behind_is_not_seen(pair: Pair) -> None:
-    """Columns and rows of earlier texts, larger than any that follow; padding's own too."""
-    pair.admit([30], [30])
+    """Columns of earlier texts, larger than any that follow, and where rows began that are gone."""
+    pair.admit([30], [2])
     pair.step(20)
+    pair.admit([2], [2])
+    pair.step()
     for slab in pair.sessions[0].cache.own:
         _ = slab.mul_(1e4)
     for session in pair.sessions:
         session.clear()
     pair.admit([3, 5], [2, 1])
+    pair.step(9)
+    pair.admit([4], [1])  # a row that was padding until now
     pair.step(60)
-    pair.admit([4], [2])  # rows that were padding until now
-    pair.step(3)
 
 
 @torch.inference_mode()
@@ -161,7 +170,7 @@ def test_steps_are_dropped_where_what_they_read_has_moved() -> None:
     pair.step(3)
     before = pair.sessions[0].cache.own
     for session in pair.sessions:
-        session.cache.reserve(2, 900)
+        session.cache.reserve(8, 900)
     assert pair.sessions[0].cache.own is not before
     pair.step(2)
     for slab in before:
@@ -188,7 +197,12 @@ def test_who_has_static_steps(small_tokenizer: Tokenizer) -> None:
     """Not a reader that reads every token; nor anyone on a CPU who does not ask."""
     model = model_of(CONFIG)
     verifier = Verifier(TokenVerifier(model, "vocab", num_adapted=1))
-    for guide, has in ((None, 1), (PlausibleGuide(), 1), (verifier, 1), (ContrastiveGuide(model), 0)):
+    for guide, has in (
+        (None, 1),
+        (PlausibleGuide(), 1),
+        (verifier, 1),
+        (ContrastiveGuide(model), 0),
+    ):
         assert (Session(Layers(model, guide, has_graphs=True)).static is not None) == has
         assert Session(Layers(model, guide)).static is None
 
