@@ -62,9 +62,8 @@ class Layers:
         self.model, self.reader = model, reader
         both = [*model.model.layers, *(reader.layers() if reader is not None else ())]
         self.weights = [cast(Layer, layer).weights() for layer in both]
-        self.has_graphs = has_graphs
-        if has_graphs is None:
-            self.has_graphs = pays_graphs(self.weights[0].qkv.device)
+        device = self.weights[0].qkv.device
+        self.has_graphs = pays_graphs(device) if has_graphs is None else has_graphs
         self.native = None if self.has_graphs else native_layers(self.weights)
         self._table = self._turned(FIRST_TABLE)
 

@@ -1,19 +1,22 @@
 """A step over static buffers against one that is laid out anew: the same logits, whatever happens.
 
-The capture itself needs a GPU (`-m gpu`); what is captured is called here as it is. The tests of
-`engine_path` run it too.
+The capture itself needs a GPU (`-m gpu`); what is captured is called here as it is, and recorded
+and played back. The tests of `engine_path` run it too.
 """
 
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from system2.core import SampleRequest, SamplingParams, Tokens
-from system2.engine import graphs
+from system2.engine import graphs, native
 from system2.engine.graphs import ROW_BUCKETS, StaticStep
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel, ModelConfig, initialise
@@ -93,8 +96,44 @@ class Pair:
         torch.testing.assert_close(mine, expected, atol=TOLERANCE, rtol=0)
 
 
+class Tape(TorchDispatchMode):
+    """What a CUDA graph is, on a CPU: every kernel of a step, played back on the same memory."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+        with self:
+            step()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.overloadpacket not in WAITING, f"{func}: the host waits for the device"
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+    def play(self) -> None:
+        """Run the kernels again, each into what it made the first time."""
+        for func, args, kwargs, out in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
+                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                    _ = old.copy_(new)
+
+
+WAITING = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal)
+
+
+@pytest.fixture(params=["called", "played"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket's step called each time, or recorded once and played back from then on."""
+    if request.param == "played":
+        made = StaticStep._made
+        monkeypatch.setattr(StaticStep, "_made", lambda *at: Tape(made(*at)).play)
+        monkeypatch.setattr(native, "library", lambda: None)  # it writes past torch
+
+
 @pytest.fixture(params=CONFIGS)
-def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pair:
+def pair(request: pytest.FixtureRequest, way: None, monkeypatch: pytest.MonkeyPatch) -> Pair:
     monkeypatch.setattr(graphs, "COLUMNS", 16)
     return Pair(model_of(CONFIGS[request.param]))
 
@@ -193,6 +232,19 @@ def test_rows_with_a_trunk_and_too_many_rows_run_as_before() -> None:
         torch.testing.assert_close(session.logits()[-1], expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("has_graphs", [True, False])
+def test_draws_of_a_prompt_are_worth_a_trunk_later(
+    has_graphs: bool, small_tokenizer: Tokenizer
+) -> None:
+    model = model_of(replace(CONFIG, max_positions=2048))
+    decoder = LocalPolicy(model, small_tokenizer, has_graphs=has_graphs).decoder()
+    prompt = tuple(i % VOCAB for i in range(500))
+    _ = decoder.submit(SampleRequest((prompt,), 8, SamplingParams(max_tokens=5), 0))
+    for _ in range(2):
+        decoder.step()
+    assert decoder.session.trunk_lengths.shape[0] == (0 if has_graphs else 1)
+
+
 def test_who_has_static_steps(small_tokenizer: Tokenizer) -> None:
     """Not a reader that reads every token; nor anyone on a CPU who does not ask."""
     model = model_of(CONFIG)
@@ -211,6 +263,7 @@ def sampled(policy: LocalPolicy, request: SampleRequest) -> list[Tokens]:
     return [completion.tokens for row in policy.sample([request])[0] for completion in row]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_verified_decoding_is_the_same(layout: str, small_tokenizer: Tokenizer) -> None:
     model = model_of(CONFIG)
