@@ -325,7 +325,7 @@ def test_captured_logits_equal(monkeypatch: pytest.MonkeyPatch) -> None:
         for session in sessions:
             change(session)
         mine, expected = (session.logits() for session in sessions)
-        torch.testing.assert_close(mine, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(mine, expected, atol=1e-3, rtol=0)
 
     def step() -> None:
         chosen = torch.tensor([next(number) % VOCAB for _ in range(sessions[0].num_rows)]).cuda()
