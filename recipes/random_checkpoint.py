@@ -45,14 +45,16 @@ GAIN = 3.0
 embedding, decide what comes next (a tied head would repeat it for ever)."""
 
 
-def random_model(config: ModelConfig, dtype: torch.dtype, seed: int) -> LanguageModel:
+def random_model(
+    config: ModelConfig, dtype: torch.dtype, seed: int, device: str = "cpu"
+) -> LanguageModel:
     """Return a model of a shape; its only memory is that of its weights."""
     with torch.device("meta"):
         model = LanguageModel(config).to(dtype)
-    model = model.to_empty(device="cpu")
+    model = model.to_empty(device=device)
     if config.has_tied_head:
         model.lm_head.weight = model.model.embed_tokens.weight
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             is_vocabulary = name in ("model.embed_tokens.weight", "lm_head.weight")

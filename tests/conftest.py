@@ -37,13 +37,15 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(params=["native", "torch"])
+@pytest.fixture(params=["native", "torch", "static"])
 def engine_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to run a small model's layers on a CPU: by `layers.c`, and by torch."""
-    from system2.engine import native
+    """The ways to run a small model's layers: by `layers.c`, by torch, and as a GPU's graphs do."""
+    from system2.engine import graphs, native, step
 
-    if request.param == "torch":
+    if request.param != "native":
         monkeypatch.setattr(native, "library", lambda: None)
+        monkeypatch.setattr(step, "pays_graphs", lambda device: request.param == "static")
+        monkeypatch.setattr(graphs, "COLUMNS", 24)  # so that rows outgrow a bucket
     elif native.library() is None:
         pytest.skip("layers.c was not built here: a C compiler is needed (pip install -e .)")
     return request.param

@@ -133,12 +133,17 @@ class Cache:
         return self.own[0].shape[4]
 
     def reserve(self, rows: int, columns: int) -> None:
-        """Make room for so many rows and columns; for more than asked for where it grows."""
+        """Make room for so many rows and columns; for more than asked for where it grows.
+
+        But for the rows off a CPU: memory is dear there, and steps round them up.
+        """
         have_rows, have_columns = self.own[0].shape[2], self.num_columns
         more_columns = max(0, columns - have_columns)
         if more_columns:
             more_columns = -(-more_columns // COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
-        more_rows = max(0, rows - have_rows) and (2 * rows - have_rows if have_rows else rows)
+        more_rows = max(0, rows - have_rows)
+        if more_rows and have_rows and self.own[0].device.type == "cpu":
+            more_rows += rows
         if more_columns or more_rows:
             pad = (0, 0, 0, more_columns, 0, 0, 0, more_rows)
             self.own = [functional.pad(slab, pad) for slab in self.own]

@@ -39,6 +39,11 @@ TRUNK_POSITIONS = 3072
 Below that the second attention that a trunk takes costs more than the copies do: on a CPU, models
 of 0.8M and 5M parameters break even at 25 draws of 128 tokens and at 8 of 400.
 """
+TRUNK_POSITIONS_STATIC = 1 << 16
+"""The same where steps without trunks are static: those with one are run kernel by kernel.
+
+Reckoned, not measured: a GPU reads so many positions in the time that a step's launches take.
+"""
 SHARED_TOKENS = 16
 """A prompt waits for another that is run first where they share so many unknown tokens."""
 
@@ -120,7 +125,8 @@ class Decoder:
     """Requests in, completions out, a token at a time.
 
     At most `max_rows` draws are under way; a forward runs at most `max_batch_tokens` tokens of
-    prompts. `positions_requested` counts the positions that completions asked for hold
+    prompts. `session` is an idle one over the same layers to go on with (None: a new one).
+    `positions_requested` counts the positions that completions asked for hold
     (prompts, and all tokens but the last, draw by draw), `positions_computed` those that were
     run; the rest was found in the tree, or shared.
     """
@@ -131,13 +137,14 @@ class Decoder:
         tokenizer: Tokenizer,
         tree: PrefixTree | None = None,
         *,
+        session: Session | None = None,
         max_rows: int = 64,
         max_batch_tokens: int = 2048,
     ) -> None:
         self.layers, self.tokenizer, self.tree = layers, tokenizer, tree
         self.guide = cast(Guide | None, layers.reader)
         self.max_rows, self.max_batch_tokens = max_rows, max_batch_tokens
-        self.session = Session(layers)
+        self.session = session or Session(layers)
         self.positions_requested = self.positions_computed = 0
         self._waiting: list[_Row] = []
         self._joining: tuple[Prefill, list[int], list[_Row]] | None = None
@@ -276,8 +283,10 @@ class Decoder:
             counts = [0] * len(prefill.prompts)
             for i in kept:
                 counts[of[i]] += len(alive[i])
+            is_static = self.session.static is not None
+            least = TRUNK_POSITIONS_STATIC if is_static else TRUNK_POSITIONS
             is_trunk = [
-                count > 1 and count * len(prompt) >= TRUNK_POSITIONS
+                count > 1 and count * len(prompt) >= least
                 for count, prompt in zip(counts, prefill.prompts, strict=True)
             ]
             self.session.join(prefill, [of[i] for i in kept], is_trunk)
@@ -291,7 +300,7 @@ class Decoder:
 
     def _step(self) -> None:
         session = self.session
-        logits = self.layers.logits(session.hidden)
+        logits = session.logits()
         if self.guide is not None:
             logits = self.guide.adjust(session, logits)
         chosen, logprobs, others = self._choose(logits)

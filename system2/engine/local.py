@@ -15,7 +15,7 @@ from system2.engine.decoder import Decoder
 from system2.engine.memory import keep_freed_memory
 from system2.engine.model import LanguageModel
 from system2.engine.prefixes import PrefixTree
-from system2.engine.session import Guide
+from system2.engine.session import Guide, Session
 from system2.engine.step import Layers
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
 from system2.engine.weights import DTYPES, find_checkpoint, load_model
@@ -29,8 +29,8 @@ class LocalPolicy:
     """A checkpoint as a `Policy`; `guide` adjusts its next-token logits (LLM2).
 
     `max_rows` and `max_batch_tokens` are the `Decoder`'s; `cache_bytes` of earlier texts are
-    kept (0: none). `positions_requested` and `positions_computed` are the sums of the
-    decoders' since it was made.
+    kept (0: none). `has_graphs` is the `Layers`'. `positions_requested` and
+    `positions_computed` are the sums of the decoders' since it was made.
     """
 
     model: LanguageModel
@@ -39,11 +39,13 @@ class LocalPolicy:
     max_rows: int = 64
     max_batch_tokens: int = 2048
     cache_bytes: int = CACHE_BYTES
+    has_graphs: bool | None = None
     positions_requested: int = 0
     positions_computed: int = 0
     _tree: PrefixTree | None = field(default=None, init=False, repr=False)
     _layers: Layers | None = field(default=None, init=False, repr=False)
     _made_of: object = field(default=None, init=False, repr=False)
+    _idle: Session | None = field(default=None, init=False, repr=False)
 
     @torch.inference_mode()
     def sample(
@@ -64,6 +66,8 @@ class LocalPolicy:
             decoder.step()
         self.positions_requested += decoder.positions_requested
         self.positions_computed += decoder.positions_computed
+        if decoder.layers is self._layers and decoder.session.static is not None:
+            self._idle = decoder.session  # its graphs are captured, its memory is there
         return [job.completions() for job in jobs]
 
     def forget(self) -> None:
@@ -74,7 +78,8 @@ class LocalPolicy:
         """Return what takes requests at any time and is stepped by hand (a server's loop)."""
         layers, tree = self._known()
         limits = {"max_rows": self.max_rows, "max_batch_tokens": self.max_batch_tokens}
-        return Decoder(layers, self.tokenizer, tree, **limits)
+        session, self._idle = self._idle, None
+        return Decoder(layers, self.tokenizer, tree, session=session, **limits)
 
     def weights(self) -> list[Tensor]:
         """Return the weights that its draws depend on, the guide's too, each once."""
@@ -86,8 +91,8 @@ class LocalPolicy:
         version = [(id(w), w.data_ptr(), version_of(w)) for w in self.weights()]
         layers = self._layers
         if layers is None or layers.reader is not self.guide or self._made_of != version:
-            layers = self._layers = Layers(self.model, self.guide)
-            self._made_of, self._tree = version, None
+            layers = self._layers = Layers(self.model, self.guide, has_graphs=self.has_graphs)
+            self._made_of, self._tree, self._idle = version, None, None
         if self._tree is None and self.cache_bytes:
             self._tree = PrefixTree(self.cache_bytes)
         return layers, self._tree

@@ -19,6 +19,7 @@ from torch import Tensor
 from system2.core import Tokens
 from system2.engine.attention import Attend, side_by_side, sight, sight_until
 from system2.engine.cache import Grid, Places, TrunkView
+from system2.engine.graphs import ROW_BUCKETS, StaticStep
 from system2.engine.prefill import Prefill
 from system2.engine.prefixes import Slabs
 from system2.engine.step import Layers, Once, Reader, Stack, Step, in_front
@@ -73,6 +74,9 @@ class Session:
         self.own: Tensor | None = None
         is_lazy = guide is not None and guide.is_lazy
         self.unread = Unread() if is_lazy else None
+        is_eager = len(layers.weights) > self.num_policy_layers and not is_lazy
+        has_static = layers.has_graphs and not is_eager
+        self.static = StaticStep(layers, self.stack) if has_static else None
         self.positions_computed = 0
         self.all_rows: Tensor = nothing
         self._furthest = 0
@@ -80,6 +84,7 @@ class Session:
         self._seen: Tensor | None = None
         self._view: TrunkView | None = None
         self._is_view_fresh = False
+        self._logits: Tensor | None = None  # those of `hidden`, where they are known
 
     @property
     def num_rows(self) -> int:
@@ -129,7 +134,7 @@ class Session:
             self.unread.join(len(rows))
         self.trunk_of = torch.cat((self.trunk_of, trunked))
         self.trunk_lengths = torch.cat((self.trunk_lengths, lengths[trunks]))
-        self.hidden = torch.cat((self.hidden, done.hidden[of]))
+        self.hidden, self._logits = torch.cat((self.hidden, done.hidden[of])), None
         if done.own is not None:
             own = done.own[of]
             self.own = own if self.own is None or not old else torch.cat((self.own, own))
@@ -150,6 +155,7 @@ class Session:
         if self.unread is not None:
             self.unread.take(rows)
         self.hidden, self.trunk_of = self.hidden[rows], self.trunk_of[rows]
+        self._logits = None
         self.all_rows = torch.arange(rows.shape[0], device=self.device)
         if self.own is not None:
             self.own = self.own[rows]
@@ -193,6 +199,11 @@ class Session:
         unread = int(self.unread.counts[row]) if self.unread is not None else 0
         end = max(start, self.clock - unread)
         return [slab[:, :, row, :, start:end] for slab in self.cache.own], self.clock - end
+
+    def logits(self) -> Float[Tensor, "row vocab"]:
+        """Return the policy's scores of every row's next token, to be written on: ask once."""
+        known, self._logits = self._logits, None
+        return self.layers.logits(self.hidden) if known is None else known
 
     def run(
         self, tokens: Int[Tensor, "token"], step: Step
@@ -401,10 +412,19 @@ class Session:
 
         Rows of which `is_read` are read by the guide already.
         """
+        self.positions_computed += self.num_rows
+        if self.static is not None and self._is_plain():
+            hidden, given, logits = self.static.run(chosen, self.starts, self.clock)
+            self.go_on(hidden, given, is_read)
+            self._logits = logits
+            return
         hidden, given, own = self.run(chosen, self.next_step())
         self.own = own if own is not None else self.own
-        self.positions_computed += self.num_rows
         self.go_on(hidden, given, is_read)
+
+    def _is_plain(self) -> bool:
+        """Whether a static step can run the rows: not too many, none of them with a trunk."""
+        return not self.trunk_lengths.shape[0] and self.num_rows <= ROW_BUCKETS[-1]
 
     def go_on(
         self,
@@ -413,7 +433,7 @@ class Session:
         is_read: NDArray[np.bool_] | None,
     ) -> None:
         """Move the clock on over tokens that were run, and note what is still to read."""
-        self.hidden = hidden
+        self.hidden, self._logits = hidden, None
         if self.unread is not None:
             self.unread.add(given, is_read)
         self.clock, self._ahead = self.clock + 1, 0

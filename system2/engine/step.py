@@ -39,18 +39,32 @@ class Once(Generic[T]):
         return self._made[0]
 
 
+def pays_graphs(device: torch.device) -> bool:
+    """Whether launching a step's kernels one by one takes longer than they do."""
+    return device.type == "cuda"
+
+
 class Layers:
     """A policy's layers and then its reader's, with their weights as they are now.
 
-    To be made anew when those change (`LocalPolicy` does). `native` runs them by one call, where
-    that is possible; else torch does, kernel by kernel.
+    To be made anew when those change (`LocalPolicy` does). With `has_graphs` (None: on a GPU) a
+    session's steps run over static buffers where they can (`graphs`). Else `native` runs the
+    layers by one call, where that is possible, or torch does, kernel by kernel.
     """
 
-    def __init__(self, model: LanguageModel, reader: "Reader | None" = None) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        reader: "Reader | None" = None,
+        *,
+        has_graphs: bool | None = None,
+    ) -> None:
         self.model, self.reader = model, reader
         both = [*model.model.layers, *(reader.layers() if reader is not None else ())]
         self.weights = [cast(Layer, layer).weights() for layer in both]
-        self.native = native_layers(self.weights)
+        device = self.weights[0].qkv.device
+        self.has_graphs = pays_graphs(device) if has_graphs is None else has_graphs
+        self.native = None if self.has_graphs else native_layers(self.weights)
         self._table = self._turned(FIRST_TABLE)
 
     def new_cache(self) -> Cache:
