@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shapes import SHAPES, random_policy
 from torch.nn import functional
 
 from system2.core import SampleRequest, SamplingParams, Tokens
 from system2.engine.embedded import EMBEDDED
 from system2.engine.local import LocalPolicy, load_policy
 from system2.engine.native import library
+from system2.train.random_weights import SHAPES, random_policy
 
 PROMPT, NEW = 32, 64
 RAGGED, MEAN, LONGEST, ROWS = 192, 32, 192, 64

@@ -8,7 +8,7 @@ time is that of `--tokens` new tokens less that of one, so prompts are left out.
 weights and the keys and values that a step reads, over the bandwidth of a large copy on the
 device. `cost_LAYOUT` is a step under an untrained verifier of that layout (a quarter of the
 layers adapted, alpha = 0.1) over a plain one, its floor the same ratio of bytes. The
-median over rounds is printed. `--device cpu --shape tiny` tries the script where no GPU is.
+median over rounds is printed. `--device cpu --shape 1m` tries the script where no GPU is.
 """
 
 import argparse
@@ -22,18 +22,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from decode import prompts
 from torch import Tensor
 
-from benchmarks.decode import SHAPE, prompts
-from recipes.random_checkpoint import SHAPES, random_model
 from system2.core import SampleRequest, SamplingParams
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel, ModelConfig
 from system2.engine.tokenizer import Tokenizer, load_tokenizer
+from system2.train.random_weights import SHAPES, random_model
 from system2.train.words import word_vocabulary, write_word_tokenizer
 from system2.verify.token import LAYOUTS, TokenVerifier, VerifierGuide
 
-ALL_SHAPES = {"tiny": SHAPE, **SHAPES}
 PROMPT = 32
 ALPHA, BETA = 0.1, 0.25
 COPY_BYTES = {"cuda": 4 << 30, "cpu": 64 << 20}
@@ -153,7 +152,7 @@ def report(costs: dict[str, Cost], ratios: dict[str, tuple[float, float]]) -> No
 def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. Raises: `SystemExit` (2) where the device is not here."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=ALL_SHAPES, default="llama-3.2-1b")
+    parser.add_argument("--shape", choices=SHAPES, default="llama-3.2-1b")
     parser.add_argument("--device", choices=COPY_BYTES, default="cuda")
     parser.add_argument("--batch", type=int, default=256, help="rows of the large batch")
     parser.add_argument("--tokens", type=int, default=128, help="of each completion, 2 or more")
@@ -161,7 +160,7 @@ def arguments_of(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     arguments = parser.parse_args(words)
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        print("gpu: no CUDA device here; try --device cpu --shape tiny", file=sys.stderr)
+        print("gpu: no CUDA device here; try --device cpu --shape 1m", file=sys.stderr)
         raise SystemExit(2)
     return arguments
 
@@ -170,7 +169,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run the benchmark and print a table and one JSON line."""
     arguments = arguments_of(words)
     torch.set_num_threads(1)
-    config: ModelConfig = ALL_SHAPES[arguments.shape]
+    config: ModelConfig = SHAPES[arguments.shape]
     model = random_model(config, torch.bfloat16, 0, arguments.device).eval()
     policy = LocalPolicy(model, no_tokenizer(), cache_bytes=0, has_graphs=True)
     costs = plain_costs(policy, arguments)

@@ -39,12 +39,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shapes import SHAPES, random_policy
 
 from system2.core import Completion, Problem, SampleRequest, SamplingParams, ScoreRequest, Tokens
 from system2.engine.local import LocalPolicy, load_policy
 from system2.run import run
 from system2.search import SEARCHES
+from system2.train.random_weights import SHAPES, random_policy
 from system2.tree import Tree
 
 PROMPT, STEP, BRANCH, WIDTH, BEAM_DEPTH = 200, 16, 4, 4, 4

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shapes import SHAPES, random_policy
 
 from system2.core import Tokens
 from system2.engine.embedded import EMBEDDED, EMBEDDED_VERIFIERS
 from system2.engine.local import LocalPolicy, load_policy
 from system2.evaluate.cost import step_costs
 from system2.tasks import find_task
+from system2.train.random_weights import SHAPES, random_policy
 from system2.verify.folders import load_verifier
 from system2.verify.token import LAYOUTS, PlausibleGuide, TokenVerifier, VerifierGuide
 

@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 
 import torch
-from shapes import random_policy
 from verified import prompts_of
 
 from system2.core import SampleRequest, SamplingParams
 from system2.engine.embedded import EMBEDDED
 from system2.engine.local import LocalPolicy, load_policy
 from system2.engine.processes import ProcessPolicy
+from system2.train.random_weights import random_policy
 
 MAX_TOKENS = 160
 

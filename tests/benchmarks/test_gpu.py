@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from recipes.random_checkpoint import SHAPES, random_model
+from system2.train.random_weights import SHAPES, random_model
 
 
 def test_it_runs_whole_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
-    words = "--device cpu --shape tiny --batch 3 --tokens 6 --rounds 1".split()
+    words = "--device cpu --shape 1m --batch 3 --tokens 6 --rounds 1".split()
     gpu.main(words)
     *table, last = capsys.readouterr().out.splitlines()
     found = json.loads(last)
