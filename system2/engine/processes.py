@@ -31,8 +31,6 @@ from system2.engine.parent import end_with_parent
 from system2.engine.shared import Layout, SharedWeights, placed, unnamed_file
 from system2.engine.tokenizer import Tokenizer
 
-ALIGNMENT = 64
-"""Bytes: each weight begins at a multiple of so many."""
 PATIENCE_S = 5.0
 """How long the end of a process that has closed its pipe is waited for."""
 
