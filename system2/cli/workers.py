@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _Policy = TypeVar("_Policy")
 
 HELP = (
-    "Processes that decode, each with a thread and --batch rows of its own, at most as many as "
-    "there are cores. For a policy on a CPU and many problems: a worker takes seconds to start."
+    "Processes that decode, each with a thread and a batch of its own, at most as many as there "
+    "are cores. For a policy on a CPU and many problems: a worker takes seconds to start."
 )
 
 Workers: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1), help=HELP)]
