@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from system2.jobs import do_all
+from tests.toys import is_alive
 
 
 def squared(number: int) -> dict[str, Any]:
@@ -85,23 +86,14 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["0 killed", "1 killed", "2 again", "3 again"]
 
 
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{process}/stat")
-    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path, how: signal.Signals) -> None:
     script = f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
         from pathlib import Path
         from system2.jobs import do_all
-        from test_jobs import lasting
+        from tests.test_jobs import lasting
         if __name__ == "__main__":
             folder = {str(tmp_path)!r}
             do_all(Path(folder, "rows.jsonl"), {{}}, lasting, [folder, folder], processes=2)

@@ -5,15 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from system2.cli.terminal import Json, counter, finish, progress, say
+from system2.cli.options import Count, Json
+from system2.cli.terminal import counter, finish, progress, say
 from system2.core import Problem
-
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
 
 TASK = "word_problems"
 MAX_TOKENS = 120
@@ -50,8 +46,6 @@ def demo(
         Processes that decode at the same time.
     seed
         Every draw.
-    json
-        Print the result as one JSON object.
     """
     import torch
 

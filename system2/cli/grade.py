@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from system2.cli.terminal import Json, finish, progress
+from system2.cli.options import Json
+from system2.cli.terminal import finish, progress
 from system2.core import Problem, UserError
 
 Row: TypeAlias = Mapping[str, Any]
@@ -37,8 +38,6 @@ def grade(source: Path, /, *, out: Path, task: str | None = None, json: Json = F
         The JSONL file to write; its manifest is written beside it.
     task
         The task whose own check judges; without it final answers are compared.
-    json
-        Print the result as one JSON object.
     """
     from system2.store import Journal, located_rows, make_manifest, write_manifest
     from system2.tasks.answers import checker_versions

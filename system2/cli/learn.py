@@ -6,18 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
-from system2.cli.solve import Count, NonNegative, Share, problems_of, taken_up, traces_of
-from system2.cli.terminal import Json, finish, progress, warn
+from system2.cli.options import (
+    Adapted,
+    Count,
+    Json,
+    MicroBatches,
+    MicroTokens,
+    NonNegative,
+    NumProblems,
+    PartOf,
+    Share,
+)
+from system2.cli.solve import problems_of, taken_up, traces_of
+from system2.cli.terminal import finish, progress, warn
 from system2.cli.workers import Workers, check_workers, decoded_by
-from system2.core import Problem, Split, Task
+from system2.core import Problem, Task
 
 if TYPE_CHECKING:
     from system2.engine.local import LocalPolicy
     from system2.synthesise.token_quality import ExploreConfig
-
-Adapted = Annotated[int, Parameter(validator=Number(gte=0))]
 
 train = App(name="train", help="Train policies and verifiers.")
 
@@ -31,8 +39,8 @@ def explore(
     strategy: Literal["rollout", "uniform", "base", "expert", "contrast"] = "rollout",
     amateur: str | None = None,
     text: Literal["reference", "sampled"] = "reference",
-    split: Split = "train",
-    n: Count | None = None,
+    split: PartOf = "train",
+    n: NumProblems = None,
     positions: Count = 8,
     proposals: Count = 2,
     rollouts: Count = 8,
@@ -70,10 +78,6 @@ def explore(
         The weaker model of uniform, base and contrast (default for tiny: tiny-amateur).
     text
         Explore along the reference solution, or along the policy's own sampled attempts.
-    split
-        The part of the task's problems.
-    n
-        How many problems (default: 100 of a task, all of a file).
     positions
         Positions explored in one solution, the least certain first.
     proposals
@@ -97,8 +101,6 @@ def explore(
         Rows decoded at a time.
     seed
         Which problems are drawn, and every draw.
-    json
-        Print the result as one JSON object.
     """
     from system2.engine.local import load_policy
     from system2.synthesise.token_quality import ExploreConfig
@@ -198,8 +200,8 @@ def token_verifier(
     adapted: Adapted = 1,
     epochs: float = 2.0,
     learning_rate: float = 2e-5,
-    micro_batches: Count = 4,
-    max_tokens: Count = 4096,
+    micro_batches: MicroBatches = 4,
+    max_tokens: MicroTokens = 4096,
     weighting: Literal["equal", "gap"] = "equal",
     alpha: Share = 0.1,
     beta: NonNegative = 0.25,
@@ -223,16 +225,10 @@ def token_verifier(
     layout
         separate (a full second model), shared (a head on the policy's trunk), vocab (a
         vocabulary head: the cheapest).
-    adapted
-        How many of the policy's top layers get trained copies (shared, vocab).
     epochs
         Passes over the pairs.
     learning_rate
         Its peak; 10% warm-up, then a cosine to zero.
-    micro_batches
-        Micro-batches an optimiser step.
-    max_tokens
-        Padded tokens a micro-batch: lower it if memory runs out.
     weighting
         gap weighs a pair by how far apart its tokens' qualities are.
     alpha
@@ -241,8 +237,6 @@ def token_verifier(
         Likewise.
     seed
         The order of the data.
-    json
-        Print the result as one JSON object.
     """
     from system2.store import make_manifest
     from system2.synthesise.pairs import read_pairs
@@ -285,8 +279,8 @@ def outcome_verifier(
     adapted: Adapted = 1,
     epochs: float = 2.0,
     learning_rate: float = 1e-5,
-    micro_batches: Count = 4,
-    max_tokens: Count = 4096,
+    micro_batches: MicroBatches = 4,
+    max_tokens: MicroTokens = 4096,
     seed: int = 42,
     json: Json = False,
 ) -> None:
@@ -303,20 +297,12 @@ def outcome_verifier(
         The verifier's folder.
     policy
         The policy whose attempts it will judge: tiny, a checkpoint folder, or hub:NAME.
-    adapted
-        How many of the policy's top layers get trained copies.
     epochs
         Passes over the attempts.
     learning_rate
         Its peak; 10% warm-up, then a cosine to zero.
-    micro_batches
-        Micro-batches an optimiser step.
-    max_tokens
-        Padded tokens a micro-batch: lower it if memory runs out.
     seed
         The order of the data.
-    json
-        Print the result as one JSON object.
     """
     from system2.store import make_manifest, read_trees
     from system2.train.outcome import OutcomeFit, fit_outcome_verifier, solutions_of
@@ -354,12 +340,12 @@ def sft(
     task: str | None = None,
     problems: Path | None = None,
     policy: str = "tiny",
-    split: Split = "train",
+    split: PartOf = "train",
     n: Count | None = None,
     epochs: float = 1.0,
     learning_rate: float = 1e-5,
-    micro_batches: Count = 1,
-    max_tokens: Count = 2048,
+    micro_batches: MicroBatches = 1,
+    max_tokens: MicroTokens = 2048,
     seed: int = 42,
     json: Json = False,
 ) -> None:
@@ -377,22 +363,14 @@ def sft(
         A JSONL file of problems whose metadata hold a "solution", instead of --task.
     policy
         Where to start: tiny, a checkpoint folder, or hub:NAME.
-    split
-        The part of the task's problems.
     n
         How many problems at most (default: 10,000 of a task, all of a file).
     epochs
         Passes over them.
     learning_rate
         Its peak; 10% warm-up, then a cosine to a twentieth.
-    micro_batches
-        Micro-batches an optimiser step.
-    max_tokens
-        Padded tokens a micro-batch: lower it if memory runs out.
     seed
         Which problems are drawn, and their order.
-    json
-        Print the result as one JSON object.
     """
     from system2.engine.weights import save_model
     from system2.store import make_manifest

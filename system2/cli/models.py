@@ -1,6 +1,7 @@
 """`system2 models`: what can be named as a policy, a verifier or a task."""
 
-from system2.cli.terminal import Json, finish, say
+from system2.cli.options import Json
+from system2.cli.terminal import finish, say
 
 
 def models(*, json: Json = False) -> None:

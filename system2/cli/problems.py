@@ -2,12 +2,9 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from system2.cli.terminal import Json, finish, progress, warn
+from system2.cli.options import Count, Json
+from system2.cli.terminal import finish, progress, warn
 from system2.core import Split
 
 
@@ -17,7 +14,7 @@ def problems(
     *,
     out: Path,
     split: Split = "train",
-    n: Annotated[int, Parameter(validator=Number(gte=1))] = 100,
+    n: Count = 100,
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -37,8 +34,6 @@ def problems(
         How many; a split may hold fewer.
     seed
         Which problems: another seed draws others of the same split.
-    json
-        Print the result as one JSON object.
     """
     from system2.store import make_manifest, problem_row, write_jsonl
     from system2.tasks import find_task

@@ -1,6 +1,5 @@
 """`system2 serve`: a policy, its verifier and searches behind the OpenAI API."""
 
-import math
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Annotated
@@ -8,25 +7,31 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from system2.cli.terminal import Json, finish
+from system2.cli.options import (
+    Count,
+    Gate,
+    Json,
+    NonNegative,
+    Plausible,
+    Weight,
+    check_scored,
+)
+from system2.cli.terminal import finish
 from system2.core import UserError
 
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
-Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-NonNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
 
 
 def serve(
     *,
     policy: str = "tiny",
     verifier: str | None = None,
-    alpha: Share | None = None,
-    beta: NonNegative | None = None,
-    gate: Share = 1.0,
+    alpha: Plausible = None,
+    beta: Weight = None,
+    gate: Gate = 1.0,
     host: str = "127.0.0.1",
     port: Port = 8000,
-    allowed_host: tuple[str, ...] = (),
+    allowed_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     api_key: Annotated[str | None, Parameter(env_var="SYSTEM2_API_KEY")] = None,
     name: str | None = None,
     batch: Count = 64,
@@ -50,12 +55,6 @@ def serve(
     verifier
         A verifier's folder, or tiny/NAME for one shipped with tiny. A token verifier (LLM2)
         guides every completion; an outcome verifier scores the attempts of best_of_n.
-    alpha
-        The plausible set: tokens with p >= alpha * max p. Without a verifier it alone guides.
-    beta
-        The weight of a token verifier's scores (default: the one chosen for it).
-    gate
-        A token verifier is not asked where the policy's best token is as probable as this.
     host
         The address to listen on (default: this machine alone).
     port
@@ -92,7 +91,7 @@ def serve(
     from system2.serve.address import bind, hosts_of, url_of
 
     _check_key(api_key)
-    _check_scores(verifier, beta, gate)
+    check_scored(verifier, beta, gate)
     with bind(host, port) as bound:
         url, hosts = url_of(bound), hosts_of(bound, allowed_host)
         from system2.engine.local import load_policy
@@ -128,9 +127,3 @@ def serve(
 def _check_key(api_key: str | None) -> None:
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
         raise UserError("--api-key has to be letters, digits and signs of ASCII")
-
-
-def _check_scores(verifier: str | None, beta: float | None, gate: float) -> None:
-    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
-    if verifier is None and given:
-        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")

@@ -1,15 +1,22 @@
 """`system2 solve` and `system2 evaluate`: problems to trees, trees to figures."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from system2.cli.terminal import Json, finish, progress, warn
+from system2.cli.options import (
+    Count,
+    Gate,
+    Json,
+    NonNegative,
+    NumProblems,
+    PartOf,
+    Plausible,
+    Weight,
+    check_scored,
+)
+from system2.cli.terminal import finish, progress, warn
 from system2.cli.workers import Workers, check_workers, decoded_by
 from system2.core import Problem, Split, Task, UserError, Verifier
 
@@ -18,10 +25,6 @@ if TYPE_CHECKING:
     from system2.engine.remote import RemotePolicy
     from system2.evaluate.solve import SolveConfig
     from system2.store import Journal
-
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
-Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-NonNegative = Annotated[float, Parameter(validator=Number(gte=0, lt=math.inf))]
 
 NUM_PROBLEMS = 100
 """How many problems of a task are taken where nothing else is said."""
@@ -37,14 +40,14 @@ def solve(
     out: Path,
     task: str | None = None,
     problems: Path | None = None,
-    split: Split = "test",
-    n: Count | None = None,
+    split: PartOf = "test",
+    n: NumProblems = None,
     policy: str = "tiny",
     tokenizer: str | None = None,
     verifier: str | None = None,
-    alpha: Share | None = None,
-    beta: NonNegative | None = None,
-    gate: Share = 1.0,
+    alpha: Plausible = None,
+    beta: Weight = None,
+    gate: Gate = 1.0,
     search: str = "greedy",
     select: str | None = None,
     samples: Count = 1,
@@ -73,10 +76,6 @@ def solve(
         The task whose problems are solved (system2 models lists them).
     problems
         A JSONL file of problems, as system2 problems writes it, instead of --task.
-    split
-        The part of the task's problems.
-    n
-        How many problems (default: 100 of a task, all of a file).
     policy
         tiny, a checkpoint folder, hub:NAME, or a server: http://HOST:PORT/v1#MODEL.
     tokenizer
@@ -84,12 +83,6 @@ def solve(
     verifier
         A verifier's folder, or tiny/NAME for one shipped with tiny. A token verifier (LLM2)
         guides decoding; an outcome verifier scores what best_of_n, beam, best_first and mcts find.
-    alpha
-        The plausible set: tokens with p >= alpha * max p. Without a verifier it alone guides.
-    beta
-        The weight of a token verifier's scores (default: the one chosen for it).
-    gate
-        A token verifier is not asked where the policy's best token is as probable as this.
     search
         greedy, sample, best_of_n; step by step: beam, best_first, mcts.
     select
@@ -116,8 +109,6 @@ def solve(
         Rows decoded at a time; requests at a time to a server.
     seed
         Which problems are drawn, and every draw.
-    json
-        Print the result as one JSON object.
     """
     from dataclasses import asdict
 
@@ -302,9 +293,7 @@ def _check_verifier(
     """Refuse a verifier that the search would not use, or lacks. Raises: `UserError`."""
     from system2.search import SCORED_SEARCHES
 
-    given = "--beta" if beta is not None else "--gate" if gate < 1 else None
-    if name is None and given:
-        raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")
+    check_scored(name, beta, gate)
     if search in SCORED_SEARCHES and judge is None:
         given = "none is given" if name is None else f"{name} judges tokens"
         raise UserError(
@@ -342,8 +331,6 @@ def evaluate(trees: Path, /, *, json: Json = False) -> None:
     ----------
     trees
         A trees file, as system2 solve writes it.
-    json
-        Print the result as one JSON object.
     """
     from system2.evaluate.trees import summarise
     from system2.store import read_trees

@@ -5,15 +5,10 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=())]
-"""The option that every command has."""
 
 _T = TypeVar("_T")
 

@@ -30,6 +30,8 @@ PANEL = 16
 """Outputs that lie side by side in packed weights."""
 WIDE = 8
 """Sizes have to be multiples of this."""
+SPAN = 64
+"""Tokens whose weights are summed at a time when drawing."""
 MOST_BYTES = 64 << 20
 """Weights of more are not packed: the copy would cost memory, and torch is as fast there."""
 SWITCH = "SYSTEM2_NATIVE"
@@ -333,7 +335,8 @@ def drawn(
     rows, vocab = logits.shape
     draws = uniform.shape[1]
     tokens, logprobs = torch.empty(rows, draws, dtype=torch.long), torch.empty(rows, draws)
-    scratch = torch.empty(vocab + 128), torch.empty(vocab // 64 + 1, dtype=torch.float64)
+    spans = -(-vocab // SPAN)
+    scratch = torch.empty(spans * SPAN), torch.empty(spans, dtype=torch.float64)
     inputs = logits.contiguous(), temperature.contiguous(), uniform.double().contiguous()
     at = [x.data_ptr() for x in (*inputs, tokens, logprobs, *scratch)]
     library().choose(at[0], rows, vocab, at[1], at[2], draws, *at[3:])

@@ -13,16 +13,16 @@ from torch import Tensor
 from system2.core import SampleRequest, SamplingParams, Tokens
 from system2.engine import decoder, step
 from system2.engine.local import LocalPolicy
-from system2.engine.model import LanguageModel, ModelConfig, initialise
+from system2.engine.model import LanguageModel, ModelConfig
 from system2.engine.tokenizer import Tokenizer
 from system2.verify.token import (
     LAYOUTS,
     ContrastiveGuide,
     Layout,
     PlausibleGuide,
-    TokenVerifier,
     VerifierGuide,
 )
+from tests.toys import spread_model, spread_verifier
 
 CONFIG = ModelConfig(400, 32, 3, 4, 2, 8, 64)
 TOLERANCE = 0.15
@@ -38,23 +38,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def model_of(seed: int) -> LanguageModel:
-    model = LanguageModel(CONFIG).eval()
-    initialise(model, seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                _ = parameter.mul_(15 if "embed" in name else 6)
-    return model.to(torch.bfloat16)
-
-
-def verifier_of(policy: LanguageModel, layout: Layout) -> TokenVerifier:
-    verifier = TokenVerifier(policy, layout, num_adapted=2).eval()
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in verifier.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            _ = parameter.add_(noise * (3.0 if parameter.shape[0] == 1 else 0.05))
-    return verifier
+    return spread_model(CONFIG, seed, 6, 15).to(torch.bfloat16)
 
 
 def prompts() -> tuple[Tokens, ...]:
@@ -114,7 +98,7 @@ def test_a_contrast(small_tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_verified(layout: Layout, small_tokenizer: Tokenizer) -> None:
     model = model_of(0)
-    verifier = verifier_of(model, layout)
+    verifier = spread_verifier(model, layout, 0.05)
     head = verifier.top.head.weight.detach().float()
 
     @torch.inference_mode()

@@ -19,12 +19,13 @@ from system2.core import SampleRequest, SamplingParams, Tokens
 from system2.engine import graphs, native
 from system2.engine.graphs import ROW_BUCKETS, StaticStep
 from system2.engine.local import LocalPolicy
-from system2.engine.model import LanguageModel, ModelConfig, initialise
+from system2.engine.model import LanguageModel, ModelConfig
 from system2.engine.session import Session
 from system2.engine.step import Layers
 from system2.engine.tokenizer import Tokenizer
 from system2.verify.token import LAYOUTS, ContrastiveGuide, PlausibleGuide, TokenVerifier
 from system2.verify.token import VerifierGuide as Verifier
+from tests.toys import spread_model
 
 VOCAB = 400
 CONFIG = ModelConfig(VOCAB, 32, 3, 4, 2, 8, 64)
@@ -38,13 +39,7 @@ TOLERANCE = 1e-5
 
 def model_of(config: ModelConfig, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """A random model in which far tokens and order matter."""
-    model = LanguageModel(config).eval()
-    initialise(model, 4)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                _ = parameter.mul_(8)
-    return model.to(dtype)
+    return spread_model(config, 4, 8).to(dtype)
 
 
 class Pair:
@@ -333,7 +328,8 @@ def test_captured_logits_equal(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for length, copies in ((3, 1), (9, 3), (30, 20)):
         prompt = tuple(range(length))
-        each(lambda session: session.admit([prompt], [copies]))  # noqa: B023  (called at once)
+        for session in sessions:
+            session.admit([prompt], [copies])
         for _ in range(40):
             step()
     each(lambda session: session.take(torch.tensor([20, 3, 3]).cuda()))

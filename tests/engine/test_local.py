@@ -1,6 +1,5 @@
 """The local policy: what it draws depends on the request alone, and is what it says it is."""
 
-import random
 from itertools import pairwise
 
 import pytest
@@ -10,6 +9,7 @@ from system2.core import Completion, SampleRequest, SamplingParams, Tokens, User
 from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel, ModelConfig, initialise
 from system2.engine.tokenizer import Tokenizer
+from tests.toys import random_prompts, spread_model
 
 CONFIG = ModelConfig(400, 32, 2, 4, 2, 8, 64, max_positions=64)
 pytestmark = pytest.mark.usefixtures("engine_path")
@@ -17,21 +17,12 @@ pytestmark = pytest.mark.usefixtures("engine_path")
 
 @pytest.fixture(scope="module")
 def model() -> LanguageModel:
-    model = LanguageModel(CONFIG).eval()
-    initialise(model, 4)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                _ = parameter.mul_(10)
-    return model
+    return spread_model(CONFIG, 4)
 
 
 @pytest.fixture(scope="module")
 def prompts() -> tuple[Tokens, ...]:
-    rng = random.Random(8)
-    return tuple(
-        tuple(rng.randrange(1, 370) for _ in range(rng.randrange(2, 20))) for _ in range(7)
-    )
+    return random_prompts(8, 7, 2, 19)
 
 
 def test_logprobs_are_those_of_the_model(

@@ -14,9 +14,10 @@ from torch.nn import functional
 from system2.core import SampleRequest, SamplingParams
 from system2.engine import native, sampling
 from system2.engine.local import LocalPolicy
-from system2.engine.model import LanguageModel, ModelConfig, initialise, rms_norm
+from system2.engine.model import LanguageModel, ModelConfig, rms_norm
 from system2.engine.step import Layers
 from system2.engine.tokenizer import Tokenizer
+from tests.toys import spread_model
 
 pytestmark = pytest.mark.skipif(
     native.library() is None, reason="layers.c was not built here: a C compiler is needed"
@@ -25,12 +26,7 @@ CONFIG = ModelConfig(400, 32, 2, 4, 2, 8, 64)
 
 
 def model_of(config: ModelConfig = CONFIG) -> LanguageModel:
-    model = LanguageModel(config).eval()
-    initialise(model, 1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            _ = weight.mul_(8 if weight.ndim > 1 else 1)
-    return model
+    return spread_model(config, 1, 8)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """Policies in several processes: they draw what one does, share its weights, and leave nothing."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from system2.engine.native import MOST_BYTES
 from system2.engine.processes import ProcessPolicy, divided
 from system2.engine.tokenizer import Tokenizer
 from system2.verify.token import TokenVerifier, VerifierGuide
+from tests.toys import is_alive, random_prompts, spread_model
 
 CONFIG = ModelConfig(400, 32, 2, 4, 2, 8, 64, max_positions=64)
 WARM = SamplingParams(max_tokens=20)
@@ -31,20 +31,9 @@ LONG = [SampleRequest(((7,),), 20_000, SamplingParams(max_tokens=60), 0)]
 Drawn = list[list[list[Completion]]]
 
 
-def spread(seed: int) -> LanguageModel:
-    """A random model that is neither sure nor indifferent."""
-    model = LanguageModel(CONFIG).eval()
-    initialise(model, seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                _ = parameter.mul_(10)
-    return model
-
-
 @pytest.fixture(scope="module")
 def policy(small_tokenizer: Tokenizer) -> LocalPolicy:
-    return LocalPolicy(spread(4), small_tokenizer)
+    return LocalPolicy(spread_model(CONFIG, 4), small_tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +44,7 @@ def workers(policy: LocalPolicy) -> Iterator[ProcessPolicy]:
 
 @pytest.fixture(scope="module")
 def prompts() -> tuple[Tokens, ...]:
-    rng = random.Random(8)
-    return tuple(
-        tuple(rng.randrange(1, 370) for _ in range(rng.randrange(2, 20))) for _ in range(7)
-    )
+    return random_prompts(8, 7, 2, 19)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +112,7 @@ def test_texts_that_go_on_are_not_run_again(
 
 def test_a_guide_goes_along(small_tokenizer: Tokenizer, asked: list[SampleRequest]) -> None:
     """And the verifier's weights are seen to change, too."""
-    model = spread(5)
+    model = spread_model(CONFIG, 5)
     verifier = TokenVerifier(model, "vocab", num_adapted=1).eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -191,15 +177,6 @@ def test_weights_are_in_memory_once(workers: ProcessPolicy, small_tokenizer: Tok
         _ = large.sample(request)
         added = private_bytes(large.process_ids[0]) - private_bytes(workers.process_ids[0])
     assert added < num_bytes / 4
-
-
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{process}/stat")
-    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_a_killed_worker_is_named_and_ends_all(policy: LocalPolicy) -> None:

@@ -1,7 +1,6 @@
 """Verified decoding: batched equals alone, cached equals uncached, switched off equals plain."""
 
 import copy
-import random
 from itertools import chain
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 
 from system2.core import SampleRequest, SamplingParams, Tokens
 from system2.engine.local import LocalPolicy
-from system2.engine.model import LanguageModel, ModelConfig, initialise
+from system2.engine.model import LanguageModel, ModelConfig
 from system2.engine.sampling import plausible
 from system2.engine.tokenizer import Tokenizer
 from system2.verify.token import (
@@ -20,6 +19,7 @@ from system2.verify.token import (
     TokenVerifier,
     VerifierGuide,
 )
+from tests.toys import random_prompts, spread_model, spread_verifier
 
 CONFIG = ModelConfig(400, 32, 3, 4, 2, 8, 64)
 GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
@@ -27,40 +27,14 @@ WARM = SamplingParams(max_tokens=24, temperature=1.0)
 pytestmark = pytest.mark.usefixtures("engine_path")
 
 
-def spread_model(seed: int) -> LanguageModel:
-    """A random model whose next-token distributions are neither flat nor certain."""
-    model = LanguageModel(CONFIG).eval()
-    initialise(model, seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1 and "embed" not in name:
-                _ = parameter.mul_(6)
-            elif "embed" in name:
-                _ = parameter.mul_(15)
-    return model
-
-
-def spread_verifier(policy: LanguageModel, layout: Layout) -> TokenVerifier:
-    verifier = TokenVerifier(policy, layout, num_adapted=2).eval()
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in verifier.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            _ = parameter.add_(noise * (3.0 if parameter.shape[0] == 1 else 0.1))
-    return verifier
-
-
 @pytest.fixture(scope="module")
 def policy_model() -> LanguageModel:
-    return spread_model(0)
+    return spread_model(CONFIG, 0, 6, 15)
 
 
 @pytest.fixture(scope="module")
 def prompts() -> tuple[Tokens, ...]:
-    rng = random.Random(3)
-    return tuple(
-        tuple(rng.randrange(1, 370) for _ in range(rng.randrange(3, 15))) for _ in range(6)
-    )
+    return random_prompts(3, 6, 3, 14)
 
 
 def sampled(
@@ -266,7 +240,7 @@ def test_contrast_with_itself_changes_nothing_and_with_another_does(
     request = SampleRequest(prompts, 1, GREEDY, 0)
     plain = sampled(policy_model, small_tokenizer, None, request)
     itself = ContrastiveGuide(copy.deepcopy(policy_model))
-    other = ContrastiveGuide(spread_model(9), gamma=1.0)
+    other = ContrastiveGuide(spread_model(CONFIG, 9, 6, 15), gamma=1.0)
     same = sampled(policy_model, small_tokenizer, itself, request)
     different = sampled(policy_model, small_tokenizer, other, request)
     assert [[t for t, _ in r] for r in same] == [[t for t, _ in r] for r in plain]
