@@ -105,10 +105,15 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Ask a verifier for the value of each prefix (prompt included) of one problem."""
+    """Ask a verifier for the value of each prefix (prompt included) of one problem.
+
+    `tried` are the attempts made so far at this problem, without the prompt, in order: a
+    meta-critic judges a prefix in their light, other verifiers leave them alone.
+    """
 
     problem: Problem
     prefixes: tuple[Tokens, ...]
+    tried: tuple[Tokens, ...] = ()
 
 
 class Policy(Protocol):
@@ -141,7 +146,9 @@ class Task:
     problem: True, False, or None where it cannot be judged (None is never counted as wrong).
     `answer_of(problem, text)` is the final answer read out of a text, in a normal form that
     votes can be counted by (equal answers, equal strings), None where there is none.
-    `step_stop` ends one reasoning step in this task's solutions.
+    `step_stop` ends one reasoning step in this task's solutions. `optimal(problem, text)` is
+    the value, in [0, 1], of the beginning of a solution (whole steps) under perfect play from
+    there on, None where the text cannot be read; a task has it where a solver is exact.
     """
 
     name: str
@@ -149,6 +156,7 @@ class Task:
     grade: Callable[[Problem, str], bool | None]
     answer_of: Callable[[Problem, str], str | None]
     step_stop: str = "\n"
+    optimal: Callable[[Problem, str], float | None] | None = None
 
 
 def derive_seed(*keys: object) -> int:

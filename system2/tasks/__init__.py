@@ -6,6 +6,7 @@ from system2.tasks import countdown, gsm8k, hendrycks_math, reasoning_gym, word_
 TASKS: dict[str, Task] = {
     "word_problems": word_problems.TASK,
     "countdown": countdown.TASK,
+    "countdown4": countdown.TASK_FOUR,
     "gsm8k": gsm8k.TASK,
     "math": hendrycks_math.TASK,
     "math500": hendrycks_math.TASK_500,

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from system2.core import Problem, Split, Task, UserError
 from system2.tasks.expressions import (
@@ -248,3 +249,12 @@ def answer_of(problem: Problem, text: str) -> str | None:
 
 
 TASK = Task(name=NAME, problems=problems, grade=grade, answer_of=answer_of)
+
+FOUR = Difficulty(sizes=(4,), all_numbers=True)
+"""Countdown as it is mostly studied: four numbers, all of which have to be used."""
+TASK_FOUR = Task(
+    name="countdown4",
+    problems=partial(problems, difficulty=FOUR),
+    grade=grade,
+    answer_of=answer_of,
+)
