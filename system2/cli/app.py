@@ -30,6 +30,7 @@ def build_app() -> "App":
     from system2.cli.learn import explore, train
     from system2.cli.models import models
     from system2.cli.problems import problems
+    from system2.cli.recipe import recipe
     from system2.cli.serve import serve
     from system2.cli.solve import evaluate, solve
 
@@ -41,6 +42,7 @@ def build_app() -> "App":
         "solve": solve,
         "evaluate": evaluate,
         "grade": grade,
+        "recipe": recipe,
         "serve": serve,
         "models": models,
     }

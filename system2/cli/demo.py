@@ -182,7 +182,7 @@ def _notes(live: Mapping[str, Any]) -> list[str]:
     """Return the sentences that say which verifier was trained where."""
     return [
         "The verifiers in the table are shipped with the package; the recipe that trained them "
-        "is recipes/llm2_tiny.py. alpha and beta were chosen on validation problems.",
+        "is system2/recipes/llm2_tiny.py. alpha and beta were chosen on validation problems.",
         f"Trained live in this run: a {live['layout']} verifier on {live['pairs']} pairs from "
         f"{LIVE_CHEAP} problems, {LIVE_ROLLOUTS - LIVE_HELD} of them with rollouts. It orders "
         f"{live['pair_accuracy_after']:.1%} of the pairs of {LIVE_HELD} others rightly "

@@ -1,11 +1,11 @@
-"""`system2 models`: what can be named as a policy, a verifier or a task."""
+"""`system2 models`: what can be named as a policy, a verifier, a task or a recipe."""
 
 from system2.cli.options import Json
 from system2.cli.terminal import finish, say
 
 
 def models(*, json: Json = False) -> None:
-    """List the policies, verifiers and tasks that commands can name.
+    """List the policies, verifiers, tasks and recipes that commands can name.
 
     Parameters
     ----------
@@ -13,6 +13,7 @@ def models(*, json: Json = False) -> None:
         Print the list as one JSON object.
     """
     from system2.engine.embedded import EMBEDDED, EMBEDDED_VERIFIERS
+    from system2.recipes.verdict import RECIPES
     from system2.tasks import TASKS
     from system2.tasks.reasoning_gym import PREFIX
 
@@ -26,8 +27,10 @@ def models(*, json: Json = False) -> None:
             ("verifiers, shipped", verifiers),
             ("verifiers, others", ["FOLDER (made by: system2 train token-verifier)"]),
             ("tasks", [*tasks, f"{PREFIX}NAME (any dataset of reasoning-gym)"]),
+            ("recipes", [f"{name} ({about})" for name, about in RECIPES.items()]),
         ):
             for number, name in enumerate(names or ["(none)"]):
                 say(f"{'' if number else heading:20} {name}")
         return
-    finish("", {"policies": policies, "verifiers": verifiers, "tasks": tasks}, as_json=json)
+    found = {"policies": policies, "verifiers": verifiers, "tasks": tasks}
+    finish("", {**found, "recipes": list(RECIPES)}, as_json=json)

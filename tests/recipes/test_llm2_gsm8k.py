@@ -21,7 +21,7 @@ from system2.synthesise.pairs import read_pairs
 from system2.verify.folders import load_verifier
 from system2.verify.token import TokenVerifier
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "system2" / "recipes"
 SIZES = (
     *("--n-train", "3", "--positions", "2", "--rollouts", "2"),
     *("--n-test", "2", "--samples", "4", "--max-tokens", "6"),

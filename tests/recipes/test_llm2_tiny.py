@@ -14,7 +14,7 @@ from system2.engine.local import load_policy
 from system2.store import read_jsonl
 from system2.verify.folders import load_verifier
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[2] / "system2" / "recipes"
 FEW = ["--n-train", "70", "--n-validation", "6", "--n-test", "6", "--processes", "1"]
 
 

@@ -1,7 +1,7 @@
 """LLM2 (arXiv 2412.20372) on GSM8K, the paper's whole run: explore, train, evaluate GSM8K and MATH.
 
 For Llama-3.2-1B-Instruct, -3B, 3.1-8B or any checkpoint folder, on one device by `python`, on all
-by `accelerate launch recipes/llm2_gsm8k.py --out FOLDER`; every stage goes on where it was killed.
+by `accelerate launch system2/recipes/llm2_gsm8k.py --out FOLDER`; each stage goes on after a kill.
 Results: FOLDER/TASK/report.html and results.json, beside FOLDER/pairs.jsonl and FOLDER/verifier.
 """
 
@@ -87,7 +87,7 @@ def train(run: argparse.Namespace, on: Accelerator) -> None:
         settings = {"alpha": run.alpha, "beta": run.beta}
         manifest = tokenizer.read_json(run.out / "manifest.json")
         dtype = torch.bfloat16 if precision == "bf16" else None
-        notes = {"settings": settings, "manifest": manifest, "dtype": dtype}
+        notes: dict[str, Any] = {"settings": settings, "manifest": manifest, "dtype": dtype}
         folders.save_verifier(run.out / "verifier", verifier, policy.tokenizer, **notes)
         forget_training(folder)
 

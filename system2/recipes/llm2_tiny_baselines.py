@@ -2,7 +2,7 @@
 
 The outcome verifier learns from the policy's own attempts at the 7,473 training problems; the
 control spends the core time of exploring and of training `vocab` (after llm2_tiny.py made it) on
-more SFT of the same problems. Run: python recipes/llm2_tiny_baselines.py --out FOLDER
+more SFT of the same problems. Run: python system2/recipes/llm2_tiny_baselines.py --out FOLDER
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Make a checkpoint of random weights in a Llama 3's shape, with the real Llama 3 tokenizer.
 
 To run what is meant for a large model, every step real, where there is no network or no room.
-Run: python recipes/random_checkpoint.py llama-3-small --out FOLDER
+Run: python system2/recipes/random_checkpoint.py llama-3-small --out FOLDER
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Verifiers see the 7,473 training problems of `word_problems` only; beta is chosen on validation
 problems. What it is compared with is made by llm2_tiny_baselines.py. Every stage goes on where
-it was killed. Run: python recipes/llm2_tiny.py --out FOLDER [--stage NAME ...]
+it was killed. Run: python system2/recipes/llm2_tiny.py --out FOLDER [--stage NAME ...]
 """
 
 import argparse
@@ -37,7 +37,7 @@ EXPLORE = (
     ExploreConfig("expert", alpha=0.01, max_positions=12, max_proposals=3),
 )
 """The paper's pairs, and three times as many cheap ones (docs/log.md has each alone)."""
-SMALL = {"max_tokens": 512, "micro_batches": 1}
+SMALL: dict[str, Any] = {"max_tokens": 512, "micro_batches": 1}
 FITS = {
     "separate": VerifierFit("separate", learning_rate=3e-4, **SMALL),
     "shared": VerifierFit("shared", 2, learning_rate=1e-3, **SMALL),
@@ -121,8 +121,8 @@ def compare_all(out: Path, n: int, processes: int) -> None:
         compare.Method("sft_control", policy=str(out / "sft_control")),
     ):
         path, on_job = out / f"compare_{method.name}.jsonl", partial(told, method.name)
-        how = {"samples": 20, "max_tokens": MAX_TOKENS, "processes": processes, "on_job": on_job}
-        rows += compare.attempt_all(path, [method], problems, **how)
+        how: dict[str, Any] = {"samples": 20, "max_tokens": MAX_TOKENS, "processes": processes}
+        rows += compare.attempt_all(path, [method], problems, on_job=on_job, **how)
     table = compare.result_rows(rows, {}, seed=0)
     paired = compare.paired_rows(rows, ("plain", "plausible_only", "sft_control"), seed=0)
     write_jsonl(out / "results.json", [{"rows": table, "paired": paired}])

@@ -2,7 +2,7 @@
 
 The setting mirrors GSM8K: a FIXED set of 7,473 word problems, learned with countdown beside it for
 arithmetic, and stopped early. Writes the two checkpoint folders with a
-manifest; goes on where it was killed. Run: python recipes/embedded_model.py --out FOLDER
+manifest; goes on where it was killed. Run: python system2/recipes/embedded_model.py --out FOLDER
 """
 
 import argparse

@@ -1,0 +1,1 @@
+"""Papers and claims, each run by one file; `RECIPES` has those that come to a verdict."""

@@ -1,0 +1,45 @@
+"""What a recipe comes to: a claim, what was measured, and whether it holds.
+
+Place in the flow: `system2 recipe NAME` calls the recipe's `run(out, size, told)`, which returns a
+`Verdict`; `out/results.json` and the figure are written from it. What `run` keeps in `out` on
+the way lets it go on after a kill.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from system2.core import UserError
+
+Size: TypeAlias = Literal["small", "paper"]
+"""small: minutes on two cores, to see the claim's shape; paper: the figures of docs/papers.md."""
+Told: TypeAlias = Callable[[str, int, int], None]
+"""Is told of progress: the stage, how much is done, of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a claim holds here; `figures` are plain JSON, `figure` an SVG (None: none)."""
+
+    claim: str
+    holds: bool
+    figures: Mapping[str, Any]
+    figure: str | None = None
+
+
+Recipe: TypeAlias = Callable[[Path, Size, Told], Verdict]
+
+RECIPES = {
+    "pass_at_k": "more samples of an early checkpoint, or longer training",
+}
+"""Every recipe that comes to a verdict, with what it weighs; `system2/recipes/NAME.py`."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return a recipe's `run`. Raises: `UserError` on an unknown name."""
+    if name not in RECIPES:
+        raise UserError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    found: Recipe = import_module(f"system2.recipes.{name}").run
+    return found

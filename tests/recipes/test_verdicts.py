@@ -1,0 +1,43 @@
+"""Every recipe runs to a verdict, on a plan made small enough for a test."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from system2.cli.app import main
+from system2.recipes import pass_at_k
+from system2.recipes.verdict import RECIPES, find_recipe
+
+LITTLE: dict[str, tuple[Any, dict[str, int]]] = {
+    "pass_at_k": (pass_at_k, {"train": 80, "problems": 6, "samples": 4, "checkpoints": 2}),
+}
+"""The module of each recipe, and the part of its small plan that a test makes smaller still."""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_comes_to_a_verdict(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, less = LITTLE[name]
+    monkeypatch.setitem(module.PLANS, "small", replace(module.PLANS["small"], **less))
+    assert find_recipe(name) is module.run
+    words = ["recipe", name, "--out", str(tmp_path / "r")]
+    assert main([*words, "--json"]) == 0
+    result = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result
+    assert result["claim"] == module.CLAIM and isinstance(result["holds"], bool)
+    assert result["figures"]["rows"]
+    again = (tmp_path / "r" / "results.json").read_text()
+    assert main(words) == 0
+    figures = json.loads((tmp_path / "r" / "results.json").read_text())["figures"]
+    assert figures == json.loads(again)["figures"]
+    said = capsys.readouterr().out
+    assert module.CLAIM in said
+
+
+def test_an_unknown_recipe_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "alchemy", "--out", str(tmp_path)]) == 2
+    assert "no recipe 'alchemy'; there are pass_at_k" in capsys.readouterr().err
