@@ -1,7 +1,7 @@
 """More samples of an early checkpoint, or longer training?
 
 Meta-CoT (arXiv 2501.04682) figure 2, Llama-3.1-8B on MATH: pass@4 of the first checkpoint beats the
-last one's greedy answers, and majority@64 after 15% of the training does. Here: `tiny`, fine-tuned on countdown.
+last one's greedy answers, and majority@64 after 15% of the training does. Here: `tiny`, countdown.
 """
 
 from collections.abc import Mapping, Sequence
