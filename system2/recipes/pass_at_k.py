@@ -17,8 +17,8 @@ from system2.engine.local import load_policy
 from system2.engine.weights import save_model
 from system2.evaluate.compare import Method, attempt_all
 from system2.evaluate.curves import majority_at_k, pass_at_k
-from system2.evaluate.metrics import mean_with_interval, paired_difference, problem_means
-from system2.recipes.verdict import Size, Told, Verdict
+from system2.evaluate.metrics import paired_difference, problem_means
+from system2.recipes.verdict import Size, Told, Verdict, interval, measured
 from system2.tasks import find_task
 from system2.train.loop import FitConfig, fit
 from system2.train.losses import next_token_loss
@@ -92,19 +92,13 @@ def run(out: Path, size: Size, told: Told) -> Verdict:
         method = Method(f"checkpoint_{i + 1}", policy=folder)
         values.append(curves_of(attempt_all(path, [method], problems, on_job=on_job, **how), ks))
         for name, found in values[-1].items():
-            estimate = mean_with_interval(found)
-            rows.append(
-                {
-                    "training": share, "n": len(found), "decoding": name,
-                    "accuracy": estimate.value, "low": estimate.low, "high": estimate.high,
-                }
-            )  # fmt: skip
+            rows.append({"training": share, "decoding": name, **measured(found)})
     gap = paired_difference(values[plan.early]["pass@4"], values[-1]["greedy"])
     vote = paired_difference(values[plan.early][f"majority@{plan.samples}"], values[-1]["greedy"])
     figures = {
         "rows": rows,
         "early_share_of_training": (plan.early + 1) / plan.checkpoints,
-        "early_pass_at_4_minus_last_greedy": [gap.value, gap.low, gap.high],
-        "early_majority_minus_last_greedy": [vote.value, vote.low, vote.high],
+        "early_pass_at_4_minus_last_greedy": interval(gap),
+        "early_majority_minus_last_greedy": interval(vote),
     }
     return Verdict(CLAIM, gap.low is not None and gap.low > 0, figures)

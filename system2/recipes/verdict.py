@@ -5,13 +5,14 @@ Place in the flow: `system2 recipe NAME` calls the recipe's `run(out, size, told
 the way lets it go on after a kill.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from system2.core import UserError
+from system2.evaluate.metrics import Difference, mean_with_interval
 
 Size: TypeAlias = Literal["small", "paper"]
 """small: minutes on two cores, to see the claim's shape; paper: the figures of docs/papers.md."""
@@ -30,6 +31,19 @@ class Verdict:
 
 
 Recipe: TypeAlias = Callable[[Path, Size, Told], Verdict]
+
+
+def measured(values_P: Sequence[float | None]) -> dict[str, Any]:
+    """Return the mean of the problems' values with its 95% interval, as a row of figures."""
+    found = mean_with_interval(values_P)
+    row = {"accuracy": found.value, "low": found.low, "high": found.high}
+    return {"n": len(values_P), **row, "unjudged": found.num_unjudged}
+
+
+def interval(found: Difference) -> list[float | None]:
+    """Return a difference and the two ends of its interval, as figures have it."""
+    return [found.value, found.low, found.high]
+
 
 RECIPES = {
     "pass_at_k": "more samples of an early checkpoint, or longer training",
