@@ -8,8 +8,10 @@ EMBEDDED = {
     "tiny": _TINY / "base",
     "tiny-amateur": _TINY / "amateur",
     "tiny-sft": _TINY / "sft_control",
+    "tiny-countdown": _TINY / "countdown",
 }
-"""Checkpoints: the embedded model, a weaker one for contrast, and the control of equal compute."""
+"""Checkpoints: the embedded model, a weaker one for contrast, the control of equal compute, and
+the same model fine-tuned on Countdown, for searches."""
 
 EMBEDDED_VERIFIERS = {
     f"tiny/{name}": _TINY / "verifiers" / name
