@@ -3,13 +3,13 @@
 A generated problem is solvable by construction: an expression is drawn first and its value
 becomes the target. The reference solution states one operation a line and ends with the whole
 expression. The check is strict: it parses the final expression, counts every number that is used
-and computes with exact fractions.
+and computes with exact fractions. `optimal` is what perfect play can still make of some steps.
 """
 
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -25,6 +25,7 @@ from system2.tasks.expressions import (
     parse,
     render,
 )
+from system2.tasks.number_play import steps_value
 from system2.tasks.splits import draw_split
 from system2.tasks.statements import final_statement
 
@@ -138,8 +139,7 @@ def _joined(
 def _written(drawn: Draw, difficulty: Difficulty) -> Problem:
     listed = ", ".join(map(str, drawn.numbers[:-1])) + f" and {drawn.numbers[-1]}"
     times = "exactly once" if difficulty.all_numbers else "at most once"
-    steps = _steps(drawn.expression)[1]
-    answer = render(drawn.expression)
+    answer, solution = render(drawn.expression), solution_of(drawn.expression)
     return Problem(
         id=f"{NAME}-{hashlib.blake2b(drawn.content.encode(), digest_size=6).hexdigest()}",
         prompt=f"From the numbers {listed} make {drawn.target} with + - * / and brackets, "
@@ -150,20 +150,32 @@ def _written(drawn: Draw, difficulty: Difficulty) -> Problem:
             "numbers": list(drawn.numbers),
             "target": drawn.target,
             "all_numbers": difficulty.all_numbers,
-            "difficulty": len(steps),
-            "solution": "\n".join([*steps, f"So the answer is {answer}."]),
+            "difficulty": solution.count("\n"),
+            "solution": solution,
         },
     )
 
 
-def _steps(expression: Expression) -> tuple[int, list[str]]:
+def solution_of(expression: Expression) -> str:
+    """Write an expression's operations, one a line and each where it can be done, then itself."""
+    steps = _steps(expression)[1]
+    return "\n".join([*steps, f"So the answer is {render(expression)}."])
+
+
+def _steps(expression: Expression) -> tuple[Fraction, list[str]]:
     """Return the value and the operations in an order in which each can be done."""
     if isinstance(expression, int):
-        return expression, []
+        return Fraction(expression), []
     left, before = _steps(expression.left or 0)
     right, between = _steps(expression.right)
-    value = int(apply(Fraction(left), expression.op, Fraction(right)))
-    return value, [*before, *between, f"{left} {expression.op} {right} = {value}"]
+    value = apply(left, expression.op, right)
+    step = f"{_operand(left)} {expression.op} {_operand(right)} = {value}"
+    return value, [*before, *between, step]
+
+
+def _operand(value: Fraction) -> str:
+    """Write a value so that it stays one number where an operation follows."""
+    return str(value) if value.denominator == 1 else f"({value})"
 
 
 def problems(split: Split, seed: int, difficulty: Difficulty = DEFAULT) -> Iterator[Problem]:
@@ -199,8 +211,16 @@ def check(numbers: Sequence[int], target: int, text: str, *, all_numbers: bool =
     if len(text) > MAX_TEXT:
         return False
     stated, equals, result = final_expression(text).partition("=")
-    expression = parse(stated)
-    if expression is None or (equals and parse(result) != target):
+    if equals and parse(result) != target:
+        return False
+    return makes(parse(stated), numbers, target, all_numbers=all_numbers)
+
+
+def makes(
+    expression: Expression | None, numbers: Sequence[int], target: int, *, all_numbers: bool
+) -> bool:
+    """Return whether an expression makes the target from the numbers; None: there is none."""
+    if expression is None:
         return False
     left_over = Counter(numbers)
     for leaf in leaves(expression):
@@ -217,7 +237,7 @@ def check(numbers: Sequence[int], target: int, text: str, *, all_numbers: bool =
         return False
 
 
-def _is_true_line(line: str) -> bool:
+def is_true_line(line: str) -> bool:
     """Return False for a line that is wholly an equation of two sides and a wrong one."""
     if "=" not in line:
         return True
@@ -236,7 +256,32 @@ def grade(problem: Problem, text: str) -> bool:
     asked = problem.metadata
     if not check(asked["numbers"], asked["target"], text, all_numbers=asked["all_numbers"]):
         return False
-    return all(map(_is_true_line, text.splitlines()))
+    return all(map(is_true_line, text.splitlines()))
+
+
+def optimal(problem: Problem, text: str) -> float | None:
+    """Return the value of the beginning of a solution under perfect play from there on.
+
+    `text` holds whole steps as the reference solution does, a line each. 1.0 where they can go on
+    to the target, 0.0 where not: a wrong equation, a number that is not at hand, a dead end. A
+    finished text (it states an answer, or its last line is an expression) has its grade as value.
+    None where it cannot be read, or where too many numbers are at hand for the solver.
+    """
+    return play_value(problem, text, grade)
+
+
+def play_value(
+    problem: Problem, text: str, accepts: Callable[[Problem, str], bool]
+) -> float | None:
+    """Return `optimal` where `accepts` grades a finished text."""
+    asked, lines = problem.metadata, [line for line in text.splitlines() if line.strip()]
+    if len(text) > MAX_TEXT:  # it will be refused, whatever comes
+        return 0.0
+    if accepts(problem, text):
+        return 1.0
+    if final_statement(text) or (lines and parse(lines[-1]) is not None):
+        return 0.0
+    return steps_value(asked["numbers"], asked["target"], lines, all_numbers=asked["all_numbers"])
 
 
 def answer_of(problem: Problem, text: str) -> str | None:
@@ -248,7 +293,7 @@ def answer_of(problem: Problem, text: str) -> str | None:
     return None if expression is None else normal_form(expression)
 
 
-TASK = Task(name=NAME, problems=problems, grade=grade, answer_of=answer_of)
+TASK = Task(name=NAME, problems=problems, grade=grade, answer_of=answer_of, optimal=optimal)
 
 FOUR = Difficulty(sizes=(4,), all_numbers=True)
 """Countdown as it is mostly studied: four numbers, all of which have to be used."""
@@ -257,4 +302,5 @@ TASK_FOUR = Task(
     problems=partial(problems, difficulty=FOUR),
     grade=grade,
     answer_of=answer_of,
+    optimal=optimal,
 )

@@ -4,6 +4,7 @@ A set is looked for under the folder that the environment variable SYSTEM2_DATA 
 `../shared/data` beside the working folder or this checkout; then on the Hugging Face hub.
 """
 
+import csv
 import hashlib
 import json
 import os
@@ -24,12 +25,15 @@ Row = dict[str, Any]
 class Source:
     """One file of a set: its path under the data folder, and where the hub keeps the same rows.
 
-    `hub_files` is a glob of parquet or JSONL files inside the dataset repository `hub`.
+    `hub_files` is a glob of parquet or JSONL files inside the dataset repository `hub`; None: no
+    hub keeps them. Only the rows from `start` to before `stop` belong to the source (None: all).
     """
 
     path: str
-    hub: str
-    hub_files: str
+    hub: str | None = None
+    hub_files: str = ""
+    start: int = 0
+    stop: int | None = None
 
 
 def _local_file(path: str) -> Path | None:
@@ -43,12 +47,16 @@ def _local_file(path: str) -> Path | None:
     return None
 
 
-def _read_file(file: Path) -> list[Row]:
-    """Return the rows of a JSON list or of a JSONL file."""
+def read_file(file: Path) -> list[Row]:
+    """Return the rows of a JSON list, of a CSV file with a heading, or of a JSONL file."""
+    rows: list[Any]
     try:
-        text = file.read_text(encoding="utf-8")
-        rows: list[Any] = json.loads(text) if file.suffix == ".json" else _read_lines(file, text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        text = file.read_text(encoding="utf-8-sig" if file.suffix == ".csv" else "utf-8")
+        if file.suffix == ".csv":
+            rows = list(csv.DictReader(text.splitlines()))
+        else:
+            rows = json.loads(text) if file.suffix == ".json" else _read_lines(file, text)
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -68,6 +76,10 @@ def _read_lines(file: Path, text: str) -> list[Any]:
 
 def _read_hub(source: Source) -> list[Row]:
     """Return the rows of a hub dataset's files, fetched once into the hub's own cache."""
+    if source.hub is None:
+        raise UserError(
+            f"{source.path} is not on disk: set SYSTEM2_DATA to the folder that holds it"
+        )
     import huggingface_hub
 
     try:
@@ -81,7 +93,7 @@ def _read_hub(source: Source) -> list[Row]:
         ) from error
     rows: list[Row] = []
     for file in sorted(Path(folder).glob(source.hub_files)):
-        rows += _read_parquet(file) if file.suffix == ".parquet" else _read_file(file)
+        rows += _read_parquet(file) if file.suffix == ".parquet" else read_file(file)
     if not rows:
         raise UserError(f"{source.hub} on the hub holds no {source.hub_files}")
     return rows
@@ -140,5 +152,6 @@ def _by_content(
     source: Source, file: Path | None, to_problem: Callable[[Row], Problem | None]
 ) -> Mapping[str, Problem]:
     """Return a source's problems by their content, read once from its file or else the hub."""
-    rows = _read_hub(source) if file is None else _read_file(file)
+    rows = _read_hub(source) if file is None else read_file(file)
+    rows = rows[source.start : source.stop]
     return {_content(problem.prompt): problem for problem in filter(None, map(to_problem, rows))}

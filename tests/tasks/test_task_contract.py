@@ -25,7 +25,7 @@ def at_data(request: pytest.FixtureRequest) -> Iterator[None]:
     if getattr(request.node, "callspec", None) is None:
         yield
         return
-    if request.node.callspec.params["name"] in ("gsm8k", "math", "math500"):
+    if request.node.callspec.params["name"] in ("gsm8k", "math", "math500", "game24_file"):
         folder = request.getfixturevalue("shared_data")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SYSTEM2_DATA", str(folder))
