@@ -9,7 +9,6 @@ the way. One entry a line.
 
 import heapq
 import random
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -44,14 +43,21 @@ class Maze:
 
 def distances(maze: Maze) -> dict[Cell, int]:
     """Return the fewest moves to the goal from every cell that it can be reached from."""
-    found = {maze.goal: 0}
-    waiting = deque([maze.goal])
-    while waiting:
-        at = waiting.popleft()
-        for _, cell in maze.neighbours(at):
-            if cell not in found:
-                found[cell] = found[at] + 1
-                waiting.append(cell)
+    found, ring, steps = {maze.goal: 0}, [maze.goal], 0
+    size, walls = maze.size, maze.walls
+    while ring:
+        steps += 1
+        around = [
+            cell
+            for x, y in ring
+            for cell in ((x, y - 1), (x, y + 1), (x - 1, y), (x + 1, y))
+            if cell not in found
+            and cell not in walls
+            and 0 <= cell[0] < size
+            and 0 <= cell[1] < size
+        ]
+        found.update((cell, steps) for cell in around)
+        ring = list(dict.fromkeys(around))
     return found
 
 

@@ -18,9 +18,7 @@ from system2.tasks.boards import (
     Board,
     Game,
     Player,
-    best_moves,
     board_task,
-    empty_board,
     mover,
     place,
     size_of,
@@ -47,7 +45,7 @@ class Difficulty:
 
     sizes: tuple[int, ...] = (3, 4, 5)
     min_empty: int = 4
-    max_empty: int = 11
+    max_empty: int = 9
 
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 3 or max(self.sizes) > SIZES[-1]:
@@ -85,21 +83,35 @@ def _edges(size: int) -> _Edges:
     return _Edges(size, row, row << size * (size - 1), column, column << (size - 1))
 
 
+def _touching(stones: int, edges: _Edges) -> int:
+    """Return the cells that touch one of the stones, some of them beyond the last row."""
+    # left and below left leave the first column, right and above right the last one
+    to_left, to_right, size = stones & ~edges.left, stones & ~edges.right, edges.size
+    around = stones << size | stones >> size | to_left >> 1 | to_right << 1
+    return around | to_left << (size - 1) | to_right >> (size - 1)
+
+
+def _linked(stones: int, side: int, edges: _Edges) -> int:
+    """Return the stones that are linked to a side by stones."""
+    linked, new = 0, stones & side
+    while new:
+        linked |= new
+        new = _touching(new, edges) & stones & ~linked
+    return linked
+
+
 def _joins(stones: int, edges: _Edges, *, is_x: bool) -> bool:
     """Return whether stones join the two sides of their player."""
     start, end = (edges.top, edges.bottom) if is_x else (edges.left, edges.right)
-    size, inner_left, inner_right = edges.size, ~edges.left, ~edges.right
-    reached, new = 0, stones & start
-    while new:
-        reached |= new
-        if reached & end:
-            return True
-        # left and below left leave the first column, right and above right the last one
-        to_left, to_right = new & inner_left, new & inner_right
-        around = new << size | new >> size | to_left >> 1 | to_right << 1
-        around |= to_left << (size - 1) | to_right >> (size - 1)
-        new = around & stones & ~reached
-    return False
+    return bool(_linked(stones, start, edges) & end)
+
+
+def _joining(stones: int, edges: _Edges, *, is_x: bool) -> int:
+    """Return the cells that would each join the two sides, of those without a stone."""
+    start, end = (edges.top, edges.bottom) if is_x else (edges.left, edges.right)
+    from_start = _touching(_linked(stones, start, edges), edges) | start
+    from_end = _touching(_linked(stones, end, edges), edges) | end
+    return from_start & from_end & ~stones
 
 
 def _stones(board: Board, player: Player) -> int:
@@ -138,20 +150,19 @@ def value(board: Board) -> float:
     return 1.0 if _wins(size_of(board), own, other, is_x) else 0.0
 
 
-@lru_cache(maxsize=1 << 20)
+@lru_cache(maxsize=1 << 18)
 def _wins(size: int, own: int, other: int, is_x: bool) -> bool:
     """Return whether the mover wins a position in which nobody has won yet."""
     edges = _edges(size)
     empty = (1 << size * size) - 1 & ~(own | other)
     if not _joins(own | empty, edges, is_x=is_x):
         return False
-    replies: list[int] = []
-    for cell in _from_centre(size):
-        stone = 1 << cell
-        if stone & empty:
-            if _joins(own | stone, edges, is_x=is_x):
-                return True
-            replies.append(stone)
+    if _joining(own, edges, is_x=is_x) & empty:
+        return True
+    threats = _joining(other, edges, is_x=not is_x) & empty
+    if threats & (threats - 1):  # two, and only one can be parried
+        return False
+    replies = (1 << cell for cell in _from_centre(size) if (threats or empty) >> cell & 1)
     return any(not _wins(size, other, own | stone, not is_x) for stone in replies)
 
 
@@ -180,15 +191,32 @@ GAME = Game(
 def draw(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Board:
     """Draw a position in which exactly one move wins. Raises: `UserError` where none is found."""
     for _ in range(MAX_TRIES):
-        size = rng.choice(difficulty.sizes)
-        most = min(difficulty.max_empty, size * size - 1)
-        num_stones = size * size - rng.randint(min(difficulty.min_empty, most), most)
-        board = empty_board(size)
-        for cell in rng.sample(range(size * size), num_stones):
-            board = place(board, cell)
-        if winner(board) is None and value(board) and len(best_moves(GAME, board)) == 1:
+        if has_only_move(board := _draw_stones(rng, difficulty)):
             return board
     raise UserError(f"no Hex position found in {MAX_TRIES} draws: widen {difficulty}")
+
+
+def _draw_stones(rng: random.Random, difficulty: Difficulty) -> Board:
+    size = rng.choice(difficulty.sizes)
+    most = min(difficulty.max_empty, size * size)
+    num_stones = size * size - rng.randint(difficulty.min_empty, most)
+    cells = rng.sample(range(size * size), num_stones)
+    xs, os = cells[::2], cells[1::2]
+    return "".join(
+        "X" if cell in xs else "O" if cell in os else EMPTY for cell in range(size * size)
+    )
+
+
+def has_only_move(board: Board) -> bool:
+    """Return whether exactly one move of a position wins."""
+    if winner(board) is not None:
+        return False
+    winning = (cell for cell, sign in enumerate(board) if sign == EMPTY and _is_win(board, cell))
+    return next(winning, None) is not None and next(winning, None) is None
+
+
+def _is_win(board: Board, cell: int) -> bool:
+    return value(place(board, cell)) == 0.0
 
 
 def turned(board: Board) -> Board:
@@ -205,7 +233,9 @@ def problems(split: Split, seed: int, difficulty: Difficulty = DEFAULT) -> Itera
     def content(board: Board) -> str:
         return min(board, turned(board))
 
-    draws = draw_split(NAME, split, seed, lambda rng: draw(rng, difficulty), content)
+    draws = draw_split(
+        NAME, split, seed, lambda rng: _draw_stones(rng, difficulty), content, has_only_move
+    )
     return (written(GAME, board) for board in draws)
 
 

@@ -1,7 +1,8 @@
 """Mazes: go from start to goal by moves up, down, left and right, not through walls.
 
 Mazes as in Searchformer (arXiv 2402.14083, section 4): a share of walls, a start and a goal at
-random, a way that is not short. A solution gives one move a line with the cell that it reaches,
+random whose shortest way is not short (we draw the start among the cells that are far enough, they
+draw whole mazes again). A solution gives one move a line with the cell that it reaches,
 then all moves. Any way that arrives is right, in `maze_shortest` only a shortest one. The
 metadata holds the gold trace of A*; `trace_of` gives others.
 """
@@ -10,7 +11,7 @@ import hashlib
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -31,7 +32,7 @@ _STEP = re.compile(
     r"(?:\d+[.):]\s+|[-*]\s+)?(up|down|left|right)(?:\s+to)?(?:\s+\(?(\d{1,9})[\s,]+(\d{1,9})\)?)?\.?",
     re.IGNORECASE,
 )
-_LETTERS = {move[0]: move for move in MOVES}
+_MOVE_OF = {move[0]: move for move in MOVES} | {move: move for move in MOVES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,21 @@ SHORTEST = Difficulty(shortest=True)
 
 
 def draw(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Maze:
-    """Draw one maze that has a way. Raises: `UserError` where the dials leave (almost) none."""
+    """Draw one maze: walls and goal first, then the start among the cells that are far enough.
+
+    Raises: `UserError` where the dials leave (almost) none.
+    """
     for _ in range(MAX_TRIES):
         size = rng.choice(difficulty.sizes)
-        cells = [(x, y) for y in range(size) for x in range(size)]
         share = rng.uniform(difficulty.min_walls, difficulty.max_walls)
-        num_walls = min(round(share * len(cells)), len(cells) - 2)
-        start, goal, *walls = rng.sample(cells, num_walls + 2)
-        maze = Maze(size, start, goal, frozenset(walls))
-        if distances(maze).get(start, 0) >= (difficulty.min_moves or size):
-            return maze
+        num_walls = min(round(share * size * size), size * size - 2)
+        goal, *walls = (
+            (at % size, at // size) for at in rng.sample(range(size * size), num_walls + 1)
+        )
+        maze = Maze(size, goal, goal, frozenset(walls))
+        fewest = difficulty.min_moves or size
+        if far := [cell for cell, moves in distances(maze).items() if moves >= fewest]:
+            return replace(maze, start=rng.choice(far))
     raise UserError(f"no maze found in {MAX_TRIES} draws: widen {difficulty}")
 
 
@@ -161,10 +167,10 @@ def plan_of(text: str) -> tuple[str, ...] | None:
 
 def _moves(stated: str) -> tuple[str, ...] | None:
     words = _WORD.findall(stated.strip(" \t\r\n`.,;*$").lower())
-    if len(words) == 1 and words[0] not in MOVES:
+    if len(words) == 1 and words[0] not in _MOVE_OF:
         words = list(words[0])
-    moves = tuple(_LETTERS.get(word, word) for word in words)
-    return moves if moves and all(move in MOVES for move in moves) else None
+    moves = tuple(_MOVE_OF.get(word, "") for word in words)
+    return moves if moves and all(moves) else None
 
 
 def _steps(text: str) -> list[tuple[str, Cell | None]] | None:

@@ -30,11 +30,13 @@ def draw_split(
     seed: int,
     make: Callable[[random.Random], _T],
     content: Callable[[_T], str],
+    keeps: Callable[[_T], bool] = lambda _: True,
 ) -> Iterator[_T]:
     """Yield without end what `make` draws and whose content belongs to the split, none twice.
 
     Candidate i is made from `derive_seed(name, split, seed, i)`. `content` says what makes two
-    candidates the same problem.
+    candidates the same problem. `keeps` refuses candidates; it is asked only of those of the
+    split, so that what is costly to find out belongs here and not into `make`.
     Raises: `UserError` on an unknown split, or when `MAX_REJECTED` candidates in a row are
     refused (the task has too few different problems).
     """
@@ -47,7 +49,7 @@ def draw_split(
         index += 1
         num_rejected += 1
         text = content(candidate)
-        if split_of(text) != split:
+        if split_of(text) != split or not keeps(candidate):
             continue
         # 16 bytes a problem, not its text: a stream may run to millions
         key = hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -1,10 +1,11 @@
 """Sudoku of 4 rows: fill a grid with 1 to 4, each once in every row, column and 2 by 2 box.
 
-A generated problem has exactly one solution. Its reference solution fills one cell a line, a cell
+There are 288 full grids, so that the solver looks among them. A problem has exactly one solution. Its reference solution fills one cell a line, a cell
 that the others leave only one number for where there is one, and ends with the whole grid.
 """
 
 import hashlib
+import itertools
 import random
 import re
 from collections.abc import Iterator, Mapping
@@ -75,33 +76,55 @@ def candidates(grid: Grid, cell: int) -> list[int]:
     return [number for number in range(1, SIZE + 1) if number not in taken]
 
 
+@lru_cache(maxsize=1)
+def full_grids() -> tuple[Grid, ...]:
+    """Return all 288 full grids, in ascending order."""
+    rows = list(itertools.permutations(range(1, SIZE + 1)))
+    found: list[Grid] = [()]
+    for _ in range(SIZE):
+        found = [(*grid, *row) for grid in found for row in rows if _fits(grid, row)]
+    return tuple(found)
+
+
+def _fits(above: Grid, row: Grid) -> bool:
+    """Return whether a row repeats nothing of the columns and boxes above it."""
+    grid = (*above, *row, *(0 for _ in range(SIZE * SIZE - len(above) - SIZE)))
+    return all(row[x] in candidates(grid, len(above) + x) for x in range(SIZE))
+
+
+@lru_cache(maxsize=1)
+def _holding() -> dict[tuple[int, int], int]:
+    """Return for each (cell, number) which full grids have it: bit i is grid i."""
+    found: dict[tuple[int, int], int] = {}
+    for index, grid in enumerate(full_grids()):
+        for place in enumerate(grid):
+            found[place] = found.get(place, 0) | 1 << index
+    return found
+
+
+def _left(grid: Grid) -> int:
+    """Return which full grids hold all that a grid holds: bit i is grid i."""
+    left = (1 << len(full_grids())) - 1
+    for place in enumerate(grid):
+        if place[1]:
+            left &= _holding().get(place, 0)
+    return left
+
+
 def solutions(grid: Grid) -> Iterator[Grid]:
     """Yield every way to fill the empty cells, in order; none where the clues contradict."""
-    if any(number and number not in candidates(grid, cell) for cell, number in enumerate(grid)):
-        return
-    yield from _filled(grid)
-
-
-def _filled(grid: Grid) -> Iterator[Grid]:
-    empty = [cell for cell, number in enumerate(grid) if not number]
-    if not empty:
-        yield grid
-        return
-    cell = min(empty, key=lambda cell: len(candidates(grid, cell)))
-    for number in candidates(grid, cell):
-        yield from _filled(_with(grid, cell, number))
+    left = _left(grid)
+    return (full for index, full in enumerate(full_grids()) if left >> index & 1)
 
 
 def _with(grid: Grid, cell: int, number: int) -> Grid:
     return (*grid[:cell], number, *grid[cell + 1 :])
 
 
-@lru_cache(maxsize=1024)
 def solve(grid: Grid) -> Grid | None:
     """Return the only solution of a grid; None where there is none, or more than one."""
-    found = solutions(grid)
-    first = next(found, None)
-    return first if next(found, None) is None else None
+    left = _left(grid)
+    return full_grids()[left.bit_length() - 1] if left.bit_count() == 1 else None
 
 
 def draw(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Grid:
@@ -110,30 +133,15 @@ def draw(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Grid:
     Raises: `UserError` where the dials leave (almost) none.
     """
     for _ in range(MAX_TRIES):
-        grid = _full(rng)
-        num_clues = rng.randint(difficulty.min_clues, difficulty.max_clues)
-        cells = rng.sample(range(SIZE * SIZE), SIZE * SIZE)
-        num_left = SIZE * SIZE
-        for cell in cells:
-            if num_left == num_clues:
-                break
+        grid, num_clues = rng.choice(full_grids()), SIZE * SIZE
+        wanted = rng.randint(difficulty.min_clues, difficulty.max_clues)
+        for cell in rng.sample(range(SIZE * SIZE), SIZE * SIZE):
             without = _with(grid, cell, 0)
-            if solve(without) is not None:
-                grid, num_left = without, num_left - 1
-        if num_left == num_clues:
+            if num_clues > wanted and solve(without) is not None:
+                grid, num_clues = without, num_clues - 1
+        if num_clues == wanted:
             return grid
     raise UserError(f"no sudoku found in {MAX_TRIES} draws: widen {difficulty}")
-
-
-def _full(rng: random.Random) -> Grid:
-    """Draw a full grid, each of the 288 equally likely."""
-    grids = _full_grids()
-    return grids[rng.randrange(len(grids))]
-
-
-@lru_cache(maxsize=1)
-def _full_grids() -> tuple[Grid, ...]:
-    return tuple(solutions((0,) * (SIZE * SIZE)))
 
 
 def generate(rng: random.Random, difficulty: Difficulty = DEFAULT) -> Problem:
