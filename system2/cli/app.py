@@ -32,6 +32,7 @@ def build_app() -> "App":
     from system2.cli.problems import problems
     from system2.cli.recipe import recipe
     from system2.cli.serve import serve
+    from system2.cli.show import show
     from system2.cli.solve import evaluate, solve
 
     commands = {
@@ -41,6 +42,7 @@ def build_app() -> "App":
         "train": train,
         "solve": solve,
         "evaluate": evaluate,
+        "show": show,
         "grade": grade,
         "recipe": recipe,
         "serve": serve,

@@ -43,8 +43,9 @@ class Maze:
 
 def distances(maze: Maze) -> dict[Cell, int]:
     """Return the fewest moves to the goal from every cell that it can be reached from."""
-    found, ring, steps = {maze.goal: 0}, [maze.goal], 0
-    size, walls = maze.size, maze.walls
+    found = {maze.goal: 0}
+    ring = [maze.goal]
+    size, walls, steps = maze.size, maze.walls, 0
     while ring:
         steps += 1
         around = [

@@ -1,7 +1,8 @@
 """Sudoku of 4 rows: fill a grid with 1 to 4, each once in every row, column and 2 by 2 box.
 
-There are 288 full grids, so that the solver looks among them. A problem has exactly one solution. Its reference solution fills one cell a line, a cell
-that the others leave only one number for where there is one, and ends with the whole grid.
+There are 288 full grids, so that the solver looks among them. A problem has exactly one solution;
+its reference solution fills one cell a line, one that the others leave fewest numbers for, and
+ends with the whole grid.
 """
 
 import hashlib
