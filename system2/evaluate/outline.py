@@ -60,7 +60,8 @@ def find_tree(rows: Iterable[Row], wanted: str) -> tuple[int, Row]:
 
     Raises: `UserError` where there is none.
     """
-    number, count = int(wanted) if wanted.isascii() and wanted.isdecimal() else None, 0
+    is_number = wanted.isascii() and wanted.isdecimal() and len(wanted) < 19
+    number, count = int(wanted) if is_number else None, 0
     numbered: tuple[int, Row] | None = None
     for count, row in enumerate(rows, start=1):
         problem: object = row.get("problem")
@@ -70,7 +71,7 @@ def find_tree(rows: Iterable[Row], wanted: str) -> tuple[int, Row]:
             numbered = count - 1, row
             break
     if numbered is None:
-        raise UserError(f"no tree {wanted!r}; the file holds {count}, numbered from 0")
+        raise UserError(f"no tree {wanted[:60]!r}; the file holds {count}, numbered from 0")
     return numbered
 
 

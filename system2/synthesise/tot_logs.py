@@ -55,11 +55,11 @@ def read_tot_log(path: str | os.PathLike[str], *, votes: int = 3) -> Iterator[Ro
 def _searched(log: Row, votes: int, where: str) -> Row:
     """Return the tree of a search over thoughts."""
     steps = _list(log, "steps", where)
+    if not all(isinstance(step, dict) for step in steps):
+        raise UserError(f"{where}: a step is no object")
     problem = _problem(log, steps, where)
     nodes, node_of = [_node(None, "", 0)], {"": 0}
-    for step in steps:
-        if not isinstance(step, dict):
-            raise UserError(f"{where}: a step is no object")
+    for step in cast("list[Row]", steps):
         texts = [_text(y, "new_ys", where) for y in _list(step, "new_ys", where)]
         values = _list(step, "values", where)
         if len(texts) != len(values):
@@ -132,10 +132,10 @@ def _judged(problem: Problem, text: str) -> Row:
     }
 
 
-def _problem(log: Row, steps: list[Any], where: str) -> Problem:
+def _problem(log: Row, steps: list[Row], where: str) -> Problem:
     """Return the puzzle, which a log of samples knows by its place in the published list only."""
-    index, first = log.get("idx"), steps[0] if steps else {}
-    hand = str(cast(Row, first).get("x", "")) if isinstance(first, dict) else ""
+    index = log.get("idx")
+    hand = str(steps[0].get("x", "")) if steps else ""
     if not hand:
         return Problem(f"puzzle-{index}", f"Game of 24, puzzle {index}", "", game24.NAME)
     words = hand.split()

@@ -48,7 +48,7 @@ def distances(maze: Maze) -> dict[Cell, int]:
     size, walls, steps = maze.size, maze.walls, 0
     while ring:
         steps += 1
-        around = [
+        around: list[Cell] = [
             cell
             for x, y in ring
             for cell in ((x, y - 1), (x, y + 1), (x - 1, y), (x + 1, y))
