@@ -28,7 +28,8 @@ def grade(source: Path, /, *, out: Path, task: str | None = None, json: Json = F
     """Write the rows of a JSONL file again, in order, with "grade": true, false or null.
 
     Null means that it cannot be judged. Rows hold "prediction" and "gold", both texts; with
-    --task countdown they hold "numbers", "target" and "prediction", an expression.
+    --task countdown they hold "numbers", "target" and "prediction", an expression (game24 needs
+    no "target").
 
     Parameters
     ----------
@@ -77,6 +78,10 @@ def _check(task: str | None) -> _Check:
         from system2.tasks import countdown
 
         return _Check(_read_countdown, lambda asked: (countdown.check(*each) for each in asked))
+    if task == "game24":
+        from system2.tasks import game24
+
+        return _Check(_read_game24, lambda asked: (game24.check(*each) for each in asked))
     from system2.tasks import find_task
 
     found = find_task(task)
@@ -91,12 +96,25 @@ def _read_answers(row: Row, where: str) -> tuple[str, str]:
 
 
 def _read_countdown(row: Row, where: str) -> tuple[list[int], int, str]:
-    numbers, target = row.get("numbers"), row.get("target")
-    if not isinstance(numbers, list) or not all(map(_is_whole, cast(list[object], numbers))):
-        raise UserError(f'{where}: needs "numbers", a list of whole numbers')
+    numbers, target = _numbers(row, where), row.get("target")
     if not _is_whole(target):
         raise UserError(f'{where}: needs "target", a whole number')
-    return cast(list[int], numbers), cast(int, target), _text(row, "prediction", where)
+    return numbers, cast(int, target), _text(row, "prediction", where)
+
+
+def _read_game24(row: Row, where: str) -> tuple[list[int], str]:
+    """Read a hand, which a problem as `system2 problems` writes it holds in its metadata."""
+    metadata: object = row.get("metadata")
+    if isinstance(metadata, dict) and "numbers" not in row:
+        return _numbers(cast(Row, metadata), where), _text(row, "prediction", where)
+    return _numbers(row, where), _text(row, "prediction", where)
+
+
+def _numbers(row: Row, where: str) -> list[int]:
+    numbers = row.get("numbers")
+    if not isinstance(numbers, list) or not all(map(_is_whole, cast(list[object], numbers))):
+        raise UserError(f'{where}: needs "numbers", a list of whole numbers')
+    return cast(list[int], numbers)
 
 
 def _read_problem(row: Row, where: str, task: str) -> Problem:

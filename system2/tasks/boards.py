@@ -14,6 +14,7 @@ from math import isqrt
 from typing import Literal, TypeAlias
 
 from system2.core import Problem, Task, UserError
+from system2.tasks import asked
 from system2.tasks.statements import final_statement
 
 Board: TypeAlias = str
@@ -31,7 +32,8 @@ class Game:
     """The rules of a game and the truth about its positions.
 
     `winner(board)` is who has won, None: nobody has (yet). `value(board)` is what the player to
-    move reaches under perfect play of both: 1.0 a win, 0.5 a draw, 0.0 a loss.
+    move reaches under perfect play of both: 1.0 a win, 0.5 a draw, 0.0 a loss. A board has one
+    of `sizes` rows; with more than `most_empty` empty cells it is out of the solver's reach.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Game:
     rules: str
     winner: Callable[[Board], Player | None]
     value: Callable[[Board], float]
+    sizes: range
+    most_empty: int
 
 
 def empty_board(size: int) -> Board:
@@ -66,15 +70,22 @@ def place(board: Board, cell: int) -> Board:
     return f"{board[:cell]}{mover(board)}{board[cell + 1 :]}"
 
 
-def checked(board: Board) -> Board:
-    """Return a board of X, O and `.` on which X and O have moved in turn.
+def checked(game: Game, board: Board) -> Board:
+    """Return a board of a game, on which X and O have moved in turn and the solver is quick.
 
     Raises: `UserError` that says what is wrong with another.
     """
-    if not board or size_of(board) ** 2 != len(board) or set(board) - set("XO."):
-        raise UserError(f"{board[:80]!r} is no board; it needs a square number of X, O and '.'")
+    if size_of(board) ** 2 != len(board) or size_of(board) not in game.sizes:
+        rows = f"{game.sizes[0]} to {game.sizes[-1]}"
+        raise UserError(f"{board[:80]!r} is no board of {game.title}; it needs {rows} rows")
+    if set(board) - set("XO."):
+        raise UserError(f"{board!r} is no board of {game.title}; it needs X, O and '.'")
     if board.count("X") - board.count("O") not in (0, 1):
-        raise UserError(f"{board!r} is no board; X moves first, and X and O move in turn")
+        raise UserError(f"{board!r} is no board of {game.title}; X and O move in turn, X first")
+    if board.count(EMPTY) > game.most_empty:
+        raise UserError(
+            f"{board!r} has more than {game.most_empty} empty cells; give a later position"
+        )
     return board
 
 
@@ -103,7 +114,7 @@ def best_moves(game: Game, board: Board) -> list[int]:
 
 def written(game: Game, board: Board) -> Problem:
     """Return the problem of a position. Raises: `UserError` where the game is over."""
-    size, player, best = size_of(checked(board)), mover(board), best_moves(game, board)
+    size, player, best = size_of(checked(game, board)), mover(board), best_moves(game, board)
     if not best:
         raise UserError(f"nobody is to move on {board}: the game is over")
     rows = [" ".join(board[start : start + size]) for start in range(0, len(board), size)]
@@ -145,20 +156,20 @@ def final_move(problem: Problem, text: str) -> int | None:
     stated = final_statement(text)
     if stated is None:
         stated = text.strip().rpartition("\n")[2]
-    return cell_of(stated.strip(" \t\r\n`.,;*$"), size_of(problem.metadata["board"]))
+    return cell_of(stated.strip(" \t\r\n`.,;*$"), size_of(asked.text(problem, "board")))
 
 
 def answer_of(problem: Problem, text: str) -> str | None:
     """Return the name of the cell that a text ends in; None where there is none."""
     cell = final_move(problem, text)
-    return None if cell is None else cell_name(cell, size_of(problem.metadata["board"]))
+    return None if cell is None else cell_name(cell, size_of(asked.text(problem, "board")))
 
 
 def board_task(game: Game, problems: "Callable[..., Iterator[Problem]]") -> Task:
     """Return the task of a game: a move is right if it is legal and keeps the value."""
 
     def grade(problem: Problem, text: str) -> bool:
-        board, cell = checked(problem.metadata["board"]), final_move(problem, text)
+        board, cell = checked(game, asked.text(problem, "board")), final_move(problem, text)
         return cell is not None and cell in best_moves(game, board)
 
     return Task(game.name, problems, grade, answer_of)

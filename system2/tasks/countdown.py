@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import partial
 
 from system2.core import Problem, Split, Task, UserError
+from system2.tasks.asked import whole_number, whole_numbers
 from system2.tasks.expressions import (
     Expression,
     Operation,
@@ -32,6 +33,8 @@ from system2.tasks.statements import final_statement
 NAME = "countdown"
 MAX_TEXT = 200_000
 """Characters of the longest completion that is read; a longer one is refused."""
+LARGEST = 10**12
+"""The highest number or target that a problem of a file may have."""
 MAX_TRIES = 100_000
 """Draws without a target in range after which the dials are taken to admit none."""
 
@@ -251,10 +254,20 @@ def is_true_line(line: str) -> bool:
         return False
 
 
+def asked_of(problem: Problem) -> tuple[list[int], int, bool]:
+    """Return a problem's numbers, its target, and whether all numbers must be used.
+
+    Raises: `UserError` where its metadata does not say.
+    """
+    numbers = whole_numbers(problem, "numbers", -LARGEST, LARGEST)
+    target = whole_number(problem, "target", -LARGEST, LARGEST)
+    return numbers, target, bool(problem.metadata.get("all_numbers"))
+
+
 def grade(problem: Problem, text: str) -> bool:
     """Return whether a text solves the problem and every line of it that is an equation holds."""
-    asked = problem.metadata
-    if not check(asked["numbers"], asked["target"], text, all_numbers=asked["all_numbers"]):
+    numbers, target, all_numbers = asked_of(problem)
+    if not check(numbers, target, text, all_numbers=all_numbers):
         return False
     return all(map(is_true_line, text.splitlines()))
 
@@ -274,14 +287,15 @@ def play_value(
     problem: Problem, text: str, accepts: Callable[[Problem, str], bool]
 ) -> float | None:
     """Return `optimal` where `accepts` grades a finished text."""
-    asked, lines = problem.metadata, [line for line in text.splitlines() if line.strip()]
+    numbers, target, all_numbers = asked_of(problem)
     if len(text) > MAX_TEXT:  # it will be refused, whatever comes
         return 0.0
     if accepts(problem, text):
         return 1.0
+    lines = [line for line in text.splitlines() if line.strip()]
     if final_statement(text) or (lines and parse(lines[-1]) is not None):
         return 0.0
-    return steps_value(asked["numbers"], asked["target"], lines, all_numbers=asked["all_numbers"])
+    return steps_value(numbers, target, lines, all_numbers=all_numbers)
 
 
 def answer_of(problem: Problem, text: str) -> str | None:

@@ -118,8 +118,8 @@ def check(numbers: Sequence[int], text: str, target: int = DEFAULT.target) -> bo
 
 def grade(problem: Problem, text: str) -> bool:
     """Return whether a text solves the problem and every line of it that is an equation holds."""
-    asked = problem.metadata
-    if not check(asked["numbers"], text, asked["target"]):
+    numbers, target, _ = countdown.asked_of(problem)
+    if not check(numbers, text, target):
         return False
     return all(map(countdown.is_true_line, text.splitlines()))
 

@@ -185,6 +185,8 @@ GAME = Game(
     "touch. A cell touches those left, right, above, below, above right and below left of it.",
     winner,
     value,
+    sizes=SIZES,
+    most_empty=16,
 )
 
 

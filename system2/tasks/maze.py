@@ -10,12 +10,13 @@ metadata holds the gold trace of A*; `trace_of` gives others.
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 from system2.core import Problem, Split, Task, UserError, derive_seed
+from system2.tasks.asked import whole_number, whole_numbers
 from system2.tasks.grids import MOVES, Cell, Maze, a_star, distances, walk
 from system2.tasks.splits import draw_split
 from system2.tasks.statements import final_statement
@@ -137,11 +138,21 @@ def problems(split: Split, seed: int, difficulty: Difficulty = DEFAULT) -> Itera
 
 
 def maze_of(problem: Problem) -> Maze:
-    """Return the maze that a problem's metadata describes."""
-    asked: Mapping[str, Any] = problem.metadata
-    walls = frozenset((int(x), int(y)) for x, y in asked["walls"])
-    start, goal = (cast(Cell, tuple(map(int, asked[name]))) for name in ("start", "goal"))
-    return Maze(int(asked["size"]), start, goal, walls)
+    """Return the maze that a problem's metadata describes.
+
+    Raises: `UserError` where it describes none.
+    """
+    size = whole_number(problem, "size", 2, MAX_SIZE)
+    start, goal = (whole_numbers(problem, name, 0, size - 1, size=2) for name in ("start", "goal"))
+    cells: object = problem.metadata.get("walls")
+    walls: set[Cell] = set()
+    for cell in cast("list[Any]", cells) if isinstance(cells, list) else [None]:
+        match cell:
+            case [int(x), int(y)]:
+                walls.add((x, y))
+            case _:
+                raise UserError(f'problem {problem.id!r}: its "walls" are no list of cells [x, y]')
+    return Maze(size, (start[0], start[1]), (goal[0], goal[1]), frozenset(walls))
 
 
 def trace_of(problem: Problem, seed: int | None = None) -> str:
@@ -221,7 +232,7 @@ def is_optimal(problem: Problem, text: str) -> bool:
     maze, moves = maze_of(problem), plan_of(text) if len(text) <= MAX_TEXT else None
     if moves is None or _end(maze, [(move, None) for move in moves]) != maze.goal:
         return False
-    return len(moves) == distances(maze)[maze.start]
+    return len(moves) == distances(maze).get(maze.start)
 
 
 def optimal(problem: Problem, text: str) -> float | None:
@@ -242,7 +253,8 @@ def optimal(problem: Problem, text: str) -> float | None:
     at, to_goal = _end(maze, steps), distances(maze)
     if at is None or at not in to_goal:
         return 0.0
-    is_lost = problem.metadata.get("shortest") and len(steps) + to_goal[at] > to_goal[maze.start]
+    fewest = to_goal.get(maze.start, 0)
+    is_lost = problem.metadata.get("shortest") and len(steps) + to_goal[at] > fewest
     return 0.0 if is_lost else 1.0
 
 

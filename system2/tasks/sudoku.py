@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from system2.core import Problem, Split, Task, UserError
+from system2.tasks.asked import whole_numbers
 from system2.tasks.splits import draw_split
 from system2.tasks.statements import final_statement
 
@@ -223,7 +224,7 @@ def _said(text: str) -> Mapping[int, set[int]]:
 
 
 def _grid_of(problem: Problem) -> Grid:
-    return tuple(map(int, problem.metadata["grid"]))
+    return tuple(whole_numbers(problem, "grid", 0, SIZE, size=SIZE * SIZE))
 
 
 def grade(problem: Problem, text: str) -> bool:

@@ -72,6 +72,8 @@ GAME = Game(
     "three of one's own in a row, a column or a diagonal win.",
     winner,
     value,
+    sizes=range(SIZE, SIZE + 1),
+    most_empty=SIZE * SIZE,
 )
 
 

@@ -144,3 +144,16 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     graded = [row | {"grade": number % 2 == 0} for number, row in enumerate(rows)]
     assert list(read_jsonl(out)) == [graded[0] | {"marked": 1}, *graded[1:]]
     assert not partial.exists()
+
+
+def test_game24_rows_need_no_target(tmp_path: Path) -> None:
+    hand, said = [6, 9, 12, 13], "13 - 9 = 4\nAnswer: (13 - 9) * (12 - 6) = 24"
+    rows: list[dict[str, Any]] = [
+        {"numbers": hand, "prediction": said},
+        {"metadata": {"numbers": hand}, "prediction": said},
+        {"numbers": hand, "prediction": "Answer: 6 * 4 = 24"},
+    ]
+    found = graded(tmp_path, rows, "--task", "game24")
+    assert [row["grade"] for row in found] == [True, True, False]
+    write_jsonl(tmp_path / "in.jsonl", [{"prediction": said}])
+    assert main(["grade", str(tmp_path / "in.jsonl"), "--out", "x", "--task", "game24"]) == 2

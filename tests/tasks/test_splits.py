@@ -84,3 +84,19 @@ def test_an_exhausted_stream_says_so(monkeypatch: pytest.MonkeyPatch):
 def test_an_unknown_split_is_named():
     with pytest.raises(UserError, match="unknown split 'dev'"):
         next(draw_split("numbers", "dev", 0, random.Random.random, str))  # type: ignore[arg-type]
+
+
+def test_what_is_not_kept_is_left_out_and_asked_only_within_the_split():
+    asked: list[int] = []
+
+    def is_even(number: int) -> bool:
+        asked.append(number)
+        return number % 2 == 0
+
+    def make(rng: random.Random) -> int:
+        return rng.randrange(10_000)
+
+    kept = list(islice(draw_split("numbers", "test", 0, make, str, is_even), 100))
+    every = list(islice(draw_split("numbers", "test", 0, make, str), 300))
+    assert kept == [number for number in every if number % 2 == 0][:100]
+    assert all(split_of(str(number)) == "test" for number in asked)
