@@ -1,10 +1,11 @@
 """`system2 solve` and `system2 evaluate`: problems to trees, trees to figures."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from system2.cli.dials import Dials
 from system2.cli.options import (
     Count,
     Gate,
@@ -50,11 +51,7 @@ def solve(
     gate: Gate = 1.0,
     search: str = "greedy",
     select: str | None = None,
-    samples: Count = 1,
-    width: Count | None = None,
-    branch: Count | None = None,
-    max_depth: Count | None = None,
-    iterations: Count | None = None,
+    dials: Dials | None = None,
     temperature: NonNegative = 1.0,
     top_p: float = 1.0,
     max_tokens: Count = 256,
@@ -84,19 +81,11 @@ def solve(
         A verifier's folder, or tiny/NAME for one shipped with tiny. A token verifier (LLM2)
         guides decoding; an outcome verifier scores what best_of_n, beam, best_first and mcts find.
     search
-        greedy, sample, best_of_n; step by step: beam, best_first, mcts.
+        Whole attempts: greedy, sample, majority, adaptive_consistency, best_of_n,
+        weighted_majority, revision, meta; step by step: beam, diverse_beam, lookahead, best_first,
+        astar, dfs, mcts, particle. All but the first four need a verifier of attempts.
     select
         best, majority or weighted_majority (default: the search's own).
-    samples
-        Attempts a problem, of sample and best_of_n.
-    width
-        Prefixes that beam goes on from (default: 4).
-    branch
-        Next steps drawn of a prefix, by beam, best_first and mcts (default: 4).
-    max_depth
-        The most steps of an attempt, of the same three (default: 16).
-    iterations
-        Prefixes that best_first expands, and visits of mcts (default: 32).
     temperature
         0 is greedy.
     top_p
@@ -110,16 +99,15 @@ def solve(
     seed
         Which problems are drawn, and every draw.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from system2.evaluate.solve import SolveConfig
     from system2.evaluate.solve import solve as solved
 
     found, drawn = problems_of(task, problems, split, n, seed)
-    dials = {"width": width, "branch": branch, "max_depth": max_depth, "iterations": iterations}
-    given = {dial: value for dial, value in dials.items() if value is not None}
-    config = SolveConfig(
-        search, samples, temperature, top_p, max_tokens, budget, select, seed, **given
+    given = (dials or Dials()).given
+    config = replace(
+        SolveConfig(search, None, temperature, top_p, max_tokens, budget, select, seed), **given
     )
     _check_dials(config, given, found, drawn[0])
     check_workers(workers, policy)
@@ -266,7 +254,9 @@ def taken_up(
         yield from islice(work(items[start:]), done - start, None)
 
 
-def _check_dials(config: "SolveConfig", given: Iterable[str], task: Task, problem: Problem) -> None:
+def _check_dials(
+    config: "SolveConfig", given: Mapping[str, Any], task: Task, problem: Problem
+) -> None:
     """Refuse, before anything is loaded, what the search cannot do. Raises: `UserError`."""
     from system2.evaluate.solve import dials_of
     from system2.select import SELECTIONS
@@ -275,10 +265,10 @@ def _check_dials(config: "SolveConfig", given: Iterable[str], task: Task, proble
     _ = config.steps(Tree(problem, 0, (0,)), task.step_stop)  # its name and its parameters
     if config.select is not None and config.select not in SELECTIONS:
         raise UserError(f"no selection {config.select!r}; there are {', '.join(SELECTIONS)}")
-    if config.search == "greedy" and config.samples > 1:
+    if config.search == "greedy" and (config.samples or 1) > 1:
         raise UserError("search greedy makes one attempt; for --samples use --search sample")
-    for dial in (*given, *(["samples"] if config.samples > 1 else [])):
-        if dial not in dials_of(config.search):
+    for dial, value in given.items():
+        if dial not in dials_of(config.search) and (dial, value) != ("samples", 1):
             raise UserError(f"search {config.search} has no use for --{dial.replace('_', '-')}")
 
 

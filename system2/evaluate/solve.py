@@ -6,6 +6,7 @@ picks an attempt, the task grades it.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import signature
 from itertools import islice, pairwise
 from typing import Any, TypeAlias
@@ -14,8 +15,10 @@ from system2.core import Problem, SamplingParams, Steps, Task, UserError, Verifi
 from system2.engine.local import LocalPolicy
 from system2.engine.processes import ProcessPolicy
 from system2.engine.remote import RemotePolicy
+from system2.evaluate.reading import Reading, longest_prompt
 from system2.run import run
 from system2.search import SEARCHES, STEP_SEARCHES
+from system2.search.mcts import Formula
 from system2.select import SELECTIONS
 from system2.store import tree_row
 from system2.tree import Tree
@@ -24,10 +27,24 @@ from system2.verify.token import PlausibleGuide, TokenVerifier, VerifierGuide
 
 AnyPolicy: TypeAlias = LocalPolicy | ProcessPolicy | RemotePolicy
 """A policy that can also read and write text."""
-SELECTION_OF = {"greedy": "best", "sample": "majority", "best_of_n": "best"}
-"""How each search's attempts are chosen from, unless asked otherwise."""
-DIALS = ("samples", "width", "branch", "max_depth", "iterations")
+SELECTION_OF = {
+    "greedy": "best",
+    "sample": "majority",
+    "majority": "majority",
+    "adaptive_consistency": "majority",
+    "best_of_n": "best",
+    "weighted_majority": "weighted_majority",
+}
+"""How each search's attempts are chosen from, unless asked otherwise; "best" if it is not here."""
+SAMPLES_OF = {"adaptive_consistency": 40, "revision": 8, "meta": 8}
+"""How many attempts a search makes at most, unless told otherwise; one if it is not here."""
+DIALS = (
+    "samples", "width", "branch", "max_depth", "iterations", "accept", "formula", "exploration",
+    "rollouts", "prune", "weight", "resample_temperature", "lookahead", "window",
+)  # fmt: skip
 """What a configuration can say to a search that has a parameter of that name."""
+READERS = ("answer_of", "context", "cut")
+"""What a search can ask of a `Reading`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +52,12 @@ class SolveConfig:
     """How to solve: a search with its dials, a selection, a budget in sampled tokens a problem.
 
     A search takes those of the dials that it has a parameter of; `max_tokens` is the longest
-    attempt, or the longest step of a search over steps.
+    attempt, or the longest step of a search over steps. `samples` None: as `SAMPLES_OF` says;
+    `exploration` None: the formula's own; `accept` None: no attempt ends a search early.
     """
 
     search: str = "greedy"
-    samples: int = 1
+    samples: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 256
@@ -50,14 +68,41 @@ class SolveConfig:
     branch: int = 4
     max_depth: int = 16
     iterations: int = 32
+    accept: float | None = None
+    formula: Formula = "uct"
+    exploration: float | None = None
+    rollouts: int = 0
+    prune: float = 0.05
+    weight: float = 1.0
+    resample_temperature: float = 1.0
+    lookahead: int = 1
+    window: int = 4
 
-    def steps(self, tree: Tree, step_stop: str) -> Steps[None]:
-        """Return the search of a tree; `step_stop` ends a step. Raises: `UserError`."""
+    def steps(self, tree: Tree, step_stop: str, reading: Reading | None = None) -> Steps[None]:
+        """Return the search of a tree; `step_stop` ends a step.
+
+        `reading` serves the searches that read text; without it they can be made, not run.
+        Raises: `UserError` on an unknown search and a dial out of its range.
+        """
         dials = {dial: getattr(self, dial) for dial in dials_of(self.search)}
+        if "samples" in dials and self.samples is None:
+            dials["samples"] = SAMPLES_OF.get(self.search, 1)
+        wanted = signature(SEARCHES[self.search]).parameters
+        dials |= {name: getattr(reading, name, _unread) for name in READERS if name in wanted}
         temperature = 0.0 if self.search == "greedy" else self.temperature
         stop = (step_stop,) if self.search in STEP_SEARCHES else ()
         params = SamplingParams(self.max_tokens, temperature, self.top_p, stop=stop)
         return SEARCHES[self.search](tree, params=params, **dials)
+
+    @property
+    def selection(self) -> str:
+        """The name of the rule that chooses an attempt."""
+        return self.select or SELECTION_OF.get(self.search, "best")
+
+
+def _unread(tokens: object) -> Any:
+    """Stand in for what reads text in a search that is only looked at."""
+    raise UserError("this search reads the text of attempts; give `steps` a reading")
 
 
 def dials_of(search: str) -> tuple[str, ...]:
@@ -81,7 +126,7 @@ def solve(
     Problems go through in chunks, whose searches are batched together; what a problem's
     search draws depends on the seed and the problem alone, what it costs on its chunk.
     """
-    name = config.select or SELECTION_OF.get(config.search, "best")
+    name = config.selection
     if name not in SELECTIONS:
         raise UserError(f"no selection {name!r}; there are {', '.join(SELECTIONS)}")
     iterator = iter(problems)
@@ -93,7 +138,10 @@ def solve(
         if not isinstance(policy, RemotePolicy):
             policy.forget()
         before = _positions(policy)
-        searches = [(tree, config.steps(tree, task.step_stop)) for tree in trees]
+        searches = [
+            (tree, config.steps(tree, task.step_stop, _reading(policy, task, tree, config)))
+            for tree in trees
+        ]
         run(searches, policy, verifier, budget=config.budget)
         after, weights = _positions(policy), [tree.sampled_tokens for tree in trees]
         computed: list[int] | list[None] = [None] * len(trees)
@@ -101,6 +149,20 @@ def solve(
             computed = _shares(after - before, weights)
         for tree, positions in zip(trees, computed, strict=True):
             yield _row(tree, policy, task, name, positions)
+
+
+def _reading(policy: AnyPolicy, task: Task, tree: Tree, config: SolveConfig) -> Reading:
+    """Return how the attempts at a tree's problem are read."""
+    return Reading(
+        policy.tokenizer,
+        tree.problem.prompt,
+        ask=policy.tokenizer.prompt,
+        read=partial(task.answer_of, tree.problem),
+        step_stop=task.step_stop,
+        max_prompt=None
+        if isinstance(policy, RemotePolicy)
+        else longest_prompt(policy.model.config.max_positions, config.max_tokens),
+    )
 
 
 def _positions(policy: AnyPolicy) -> int | None:

@@ -45,6 +45,21 @@ def puct(mean: float, visits: int, parent_visits: int, prior: float, exploration
     return mean + rate * prior * math.sqrt(parent_visits) / (1 + visits)
 
 
+@dataclass(slots=True)
+class Facts:
+    """What a search knows of a node.
+
+    `visits` are the iterations that came through it, `mean` that of the values that they backed
+    up (its own value until there are some), `prior` its share, in [0, 1], of the likelihood
+    among its siblings; `children` are those of its nodes that count.
+    """
+
+    mean: float
+    prior: float = 1.0
+    visits: int = 0
+    children: list[int] = field(default_factory=list[int])
+
+
 def mcts(
     tree: Tree,
     *,
@@ -57,6 +72,7 @@ def mcts(
     rollouts: int = 0,
     rollout_tokens: int = 256,
     accept: float | None = None,
+    facts: dict[int, Facts] | None = None,
 ) -> Steps[None]:
     """Visit a leaf an iteration: the one to which the formula leads from the root.
 
@@ -65,7 +81,8 @@ def mcts(
     for at most `rollout_tokens`: its value is the mean of theirs, an attempt that comes to no
     end counting 0. When the search ends, a node that can be selected has the mean of what was
     backed up through it as its value (its own where it was never visited). A finished attempt
-    of a value >= `accept` ends the search.
+    of a value >= `accept` ends the search. Into `facts`, if it is given, goes what is known of
+    each of these nodes.
     Raises: `UserError` on a dial out of its range.
     """
     dials = {"branch": branch, "max_depth": max_depth, "iterations": iterations}
@@ -78,7 +95,7 @@ def mcts(
     if rollouts < 0:
         raise UserError(f"mcts: rollouts is {rollouts}; it must be >= 0 (0: value calls)")
 
-    def score(parent: _Facts, child: _Facts) -> float:
+    def score(parent: Facts, child: Facts) -> float:
         if formula == "uct":
             return uct(child.mean, child.visits, parent.visits, weight)
         return puct(child.mean, child.visits, parent.visits, child.prior, weight)
@@ -89,17 +106,8 @@ def mcts(
         whole = replace(params, max_tokens=rollout_tokens, stop=())
         return _roll_out(tree, nodes, counted, rollouts, whole)
 
-    return _mcts(tree, branch, max_depth, iterations, params, score, judge, accept)
-
-
-@dataclass(slots=True)
-class _Facts:
-    """What is known of a node: its mean is its own value until other values come up to it."""
-
-    mean: float
-    prior: float = 1.0
-    visits: int = 0
-    children: list[int] = field(default_factory=list[int])
+    known = {} if facts is None else facts
+    return _mcts(tree, branch, max_depth, iterations, params, score, judge, accept, known)
 
 
 def _mcts(
@@ -108,14 +116,15 @@ def _mcts(
     max_depth: int,
     iterations: int,
     params: SamplingParams,
-    score: Callable[[_Facts, _Facts], float],
+    score: Callable[[Facts, Facts], float],
     judge: Callable[[Sequence[int], Sequence[int]], Steps[None]],
     accept: float | None,
+    known: dict[int, Facts],
 ) -> Steps[None]:
     yield from judge([ROOT], [ROOT])
     if is_solved(tree, ROOT, accept):
         return
-    known = {ROOT: _Facts(value_of(tree, ROOT))}
+    known[ROOT] = Facts(value_of(tree, ROOT))
     try:
         for _ in range(iterations):
             path = _select(known, score)
@@ -125,7 +134,7 @@ def _mcts(
                 children, counted = yield from grow(tree, [leaf], branch, params)
                 yield from judge(children, counted)
                 for child, prior in zip(counted, _priors(tree, counted), strict=True):
-                    known[child] = _Facts(value_of(tree, child), prior)
+                    known[child] = Facts(value_of(tree, child), prior)
                 known[leaf].children = counted
             for at in path:
                 facts = known[at]
@@ -138,7 +147,7 @@ def _mcts(
             tree.set_value(at, min(1.0, max(0.0, facts.mean)))
 
 
-def _select(known: dict[int, _Facts], score: Callable[[_Facts, _Facts], float]) -> list[int]:
+def _select(known: dict[int, Facts], score: Callable[[Facts, Facts], float]) -> list[int]:
     """Return the path from the root to a leaf; ties by value, then to what was found first."""
     path = [ROOT]
     while (facts := known[path[-1]]).children:

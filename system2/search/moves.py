@@ -33,7 +33,7 @@ def expand(
     A completion that finished for one of the reasons in `ends` becomes a terminal node. The
     seed follows from the tree's seed and its size, so no two moves of a search draw alike.
     """
-    drawn = yield from _draw(tree, parents, branch, params, ends)
+    drawn = yield from draw(tree, parents, branch, params, ends=ends)
     return [node for node, _ in drawn]
 
 
@@ -42,33 +42,35 @@ def grow(
 ) -> Steps[tuple[list[int], list[int]]]:
     """Draw one step `branch` times from each parent; return the new nodes, and those that count.
 
-    A step ends by `params.stop`, by its `max_tokens`, or with the attempt ("eos": a terminal
-    node). What was cut short of all three (the model has no position left, or the budget no
-    token) does not count, for nothing can follow it; a step drawn again from the same parent
-    counts once. What does not count stays in the tree: it was paid for.
+    What is no step (see `is_step`) does not count, for nothing can follow it; a step drawn
+    again from the same parent counts once. What does not count stays in the tree: it was paid
+    for.
     """
-    drawn = yield from _draw(tree, parents, branch, params, ("eos",))
+    drawn = yield from draw(tree, parents, branch, params)
     counted: dict[tuple[int | None, Tokens], int] = {}
     for node, completion in drawn:
-        num_tokens = len(completion.tokens)
-        is_cut = completion.finish_reason == "length" and num_tokens < params.max_tokens
-        if num_tokens and not is_cut:
+        if is_step(completion, params):
             _ = counted.setdefault((tree.nodes[node].parent, completion.tokens), node)
     return [node for node, _ in drawn], list(counted.values())
 
 
-def _draw(
+def draw(
     tree: Tree,
     parents: Sequence[int],
     branch: int,
     params: SamplingParams,
-    ends: Collection[FinishReason],
+    *,
+    ends: Collection[FinishReason] = ("eos",),
+    prompt: Tokens | None = None,
 ) -> Steps[list[tuple[int, Completion]]]:
-    """Draw completions of each parent; return the new nodes, each with its completion."""
+    """Draw completions of each parent; return the new nodes, each with its completion.
+
+    With a `prompt` they are drawn after it, in place of the parents' own prefixes.
+    """
     if not parents:
         return []
     request = SampleRequest(
-        prefixes=tuple(tree.prefix(parent) for parent in parents),
+        prefixes=tuple(tree.prefix(at) if prompt is None else prompt for at in parents),
         n=branch,
         params=params,
         seed=derive_seed("expand", tree.seed, len(tree.nodes)),
@@ -83,12 +85,27 @@ def _draw(
     return found
 
 
-def evaluate(tree: Tree, nodes: Sequence[int]) -> Steps[None]:
-    """Have a verifier score nodes and write their values into the tree."""
+def is_step(completion: Completion, params: SamplingParams) -> bool:
+    """Whether a completion is one whole step.
+
+    A step ends by `params.stop`, by its `max_tokens`, or with the attempt ("eos"); one that
+    was cut short of all three found no position left in the model, or no token in the budget.
+    """
+    num_tokens = len(completion.tokens)
+    return num_tokens > 0 and (
+        completion.finish_reason != "length" or num_tokens >= params.max_tokens
+    )
+
+
+def evaluate(tree: Tree, nodes: Sequence[int], *, tried: tuple[Tokens, ...] = ()) -> Steps[None]:
+    """Have a verifier score nodes and write their values into the tree.
+
+    `tried` are the attempts that a meta-critic judges them in the light of.
+    """
     if not nodes:
         return
     values: list[float] = yield ScoreRequest(
-        problem=tree.problem, prefixes=tuple(tree.prefix(node) for node in nodes)
+        tree.problem, tuple(tree.prefix(node) for node in nodes), tried
     )
     for node, value in zip(nodes, values, strict=True):
         tree.set_value(node, value)
@@ -118,5 +135,11 @@ def check_dials(search: str, accept: float | None, **dials: int | None) -> None:
     for name, value in dials.items():
         if value is not None and value < 1:
             raise UserError(f"{search}: {name} is {value}; it must be at least 1")
-    if accept is not None and not 0 <= accept <= 1:
-        raise UserError(f"{search}: accept is {accept}; it must lie in [0, 1]")
+    if accept is not None:
+        check_share(search, "accept", accept)
+
+
+def check_share(search: str, dial: str, value: float) -> None:
+    """Raise `UserError` on a dial outside [0, 1]."""
+    if not 0 <= value <= 1:
+        raise UserError(f"{search}: {dial} is {value}; it must lie in [0, 1]")

@@ -7,7 +7,7 @@ refused, and so is one that it knows and cannot honour, unless its value asks fo
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from system2.core import SampleRequest, SamplingParams, Tokens, UserError
 from system2.engine.tokenizer import Tokenizer
+from system2.search.mcts import Formula
 from system2.serve.errors import ApiError, invalid
 
 HARMLESS = frozenset(
@@ -85,7 +86,7 @@ class SearchFields(BaseModel):
     `budget` None: as many tokens as any request may have drawn.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     search: str
     samples: _Whole | None = Field(None, ge=1)
     budget: _Whole | None = Field(None, ge=1)
@@ -94,12 +95,20 @@ class SearchFields(BaseModel):
     max_depth: _Whole | None = Field(None, ge=1, le=1024)
     iterations: _Whole | None = Field(None, ge=1, le=1024)
     select: str | None = None
+    accept: float | None = Field(None, ge=0, le=1)
+    formula: Formula | None = None
+    exploration: float | None = Field(None, ge=0)
+    rollouts: _Whole | None = Field(None, ge=0)
+    prune: float | None = Field(None, ge=0, le=1)
+    weight: float | None = Field(None, ge=0)
+    resample_temperature: float | None = Field(None, gt=0)
+    lookahead: _Whole | None = Field(None, ge=0, le=1024)
+    window: _Whole | None = Field(None, ge=1, le=1024)
 
     @property
-    def dials(self) -> dict[str, int]:
+    def dials(self) -> dict[str, Any]:
         """The dials that were given."""
-        names = ("samples", "width", "branch", "max_depth", "iterations")
-        given = {name: cast(int | None, getattr(self, name)) for name in names}
+        given = self.model_dump(exclude={"search", "budget", "select"})
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -165,7 +174,7 @@ class Ask:
     """A request understood: what to draw, and how to answer.
 
     With `has_logprobs` each drawn token's is told, and those of `num_alternatives` others.
-    `search` None: plain decoding; `question` is the conversation's last message.
+    `search` None: plain decoding; `conversation` are its messages, for a search to ask again.
     """
 
     kind: Kind
@@ -176,7 +185,7 @@ class Ask:
     num_alternatives: int
     has_token_ids: bool
     search: SearchFields | None = None
-    question: str = ""
+    conversation: tuple[Mapping[str, str], ...] = ()
 
 
 _Fields = TypeVar("_Fields", bound=SamplingFields)
@@ -188,10 +197,11 @@ def read_ask(kind: Kind, body: bytes, served: Served) -> Ask:
         fields = _read(CompletionFields, body)
         prefixes = _prompts(fields, served)
         has_logprobs, wanted = fields.logprobs is not None, fields.max_tokens or 16
-        search, question, num_alternatives = None, "", fields.logprobs or 0
+        search, conversation, num_alternatives = None, (), fields.logprobs or 0
     else:
         fields = _read(ChatFields, body)
-        prefixes, question = (_conversation(fields, served),), fields.messages[-1].text()
+        conversation = tuple({"role": m.role, "content": m.text()} for m in fields.messages)
+        prefixes = (rendered(conversation, served),)
         has_logprobs, search = bool(fields.logprobs), fields.system2
         num_alternatives = fields.top_logprobs or 0
         room = max(1, served.max_positions - len(prefixes[0]))
@@ -221,7 +231,7 @@ def read_ask(kind: Kind, body: bytes, served: Served) -> Ask:
         num_alternatives=num_alternatives,
         has_token_ids=bool(fields.return_token_ids),
         search=search,
-        question=question,
+        conversation=conversation,
     )
 
 
@@ -313,11 +323,10 @@ def _prompts(fields: CompletionFields, served: Served) -> tuple[Tokens, ...]:
     return tuple(tuple(ids) for ids in cast(list[list[int]], prompt))
 
 
-def _conversation(fields: ChatFields, served: Served) -> Tokens:
-    """Return the tokens of a conversation that the policy is to answer."""
-    messages = [{"role": m.role, "content": m.text()} for m in fields.messages]
+def rendered(conversation: Sequence[Mapping[str, str]], served: Served) -> Tokens:
+    """Return the tokens of a conversation that the policy is to answer. Raises: `ApiError`."""
     try:
-        return served.tokenizer.render(messages, has_generation_prompt=True)
+        return served.tokenizer.render(conversation, has_generation_prompt=True)
     except UserError as error:
         raise invalid(str(error), param="messages") from error
 

@@ -17,16 +17,18 @@ from system2.core import (
     Problem,
     SampleRequest,
     ScoreRequest,
+    Tokens,
     UserError,
     Verifier,
 )
-from system2.evaluate.solve import SELECTION_OF, SolveConfig, dials_of
+from system2.evaluate.reading import Reading, longest_prompt
+from system2.evaluate.solve import SolveConfig, dials_of
 from system2.run import run
 from system2.search import SCORED_SEARCHES, SEARCHES
 from system2.select import SELECTIONS
 from system2.serve.errors import invalid
 from system2.serve.loop import DecoderLoop
-from system2.serve.requests import Ask, SearchFields, Served
+from system2.serve.requests import Ask, SearchFields, Served, rendered
 from system2.tasks.answers import extract_answer, normal_form
 from system2.tree import ROOT, Tree
 
@@ -79,8 +81,8 @@ def _check_dials(fields: SearchFields, served: Served) -> None:
                 f"search {fields.search} has no use for {dial}; leave it out", param="system2"
             )
     config, rows = replace(SolveConfig(fields.search), **fields.dials), 1
-    for dial in ("samples", "width", "branch"):
-        rows *= getattr(config, dial) if dial in known else 1
+    for dial in ("samples", "width", "branch", "rollouts"):
+        rows *= (getattr(config, dial) or 1) if dial in known else 1
     if rows > most:
         raise invalid(
             f"search {fields.search} would draw {rows} completions at a time; at most {most}",
@@ -123,7 +125,8 @@ class Searching:
         ask, fields = self._ask, self._ask.search
         assert fields is not None, "no search is asked for"
         request, params = ask.request, ask.request.params
-        problem = Problem("request", ask.question, "", "chat")
+        question = ask.conversation[-1]["content"]
+        problem = Problem("request", question, "", "chat")
         tree = Tree(problem, request.seed, request.prefixes[0])
         config = SolveConfig(
             fields.search,
@@ -131,11 +134,18 @@ class Searching:
             top_p=params.top_p,
             max_tokens=params.max_tokens,
         )
-        steps = replace(config, **fields.dials).steps(tree, STEP_STOP)
+        reading = _reading(ask, self._served)
+        steps = replace(config, **fields.dials).steps(tree, STEP_STOP, reading)
         budget = _largest_budget(self._served) if fields.budget is None else fields.budget
         judge = self if self._judge is not None else None
         run([(tree, steps)], self, judge, budget=budget)
-        return self._chosen(tree, fields.select or SELECTION_OF.get(fields.search, "best"))
+        return self._chosen(tree, fields.select or config.selection)
+
+    @property
+    def name(self) -> str:
+        """What is served: the model, with its verifier if it has one."""
+        judge = f" with {type(self._judge).__name__}" if self._judge is not None else ""
+        return self._served.name + judge
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
         """Return completions `[r][p][i]`: the search's policy."""
@@ -182,6 +192,18 @@ class Searching:
             num_attempts=len(leaves),
             sampled_tokens=tree.sampled_tokens,
         )
+
+
+def _reading(ask: Ask, served: Served) -> Reading:
+    """Return how attempts are read: the last message is asked again, the others stay."""
+    *before, last = ask.conversation
+
+    def again(question: str) -> Tokens:
+        return rendered([*before, {**last, "content": question}], served)
+
+    room = longest_prompt(served.max_positions, ask.request.params.max_tokens)
+    limit = min(room, served.limits.max_prompt_tokens or room)
+    return Reading(served.tokenizer, last["content"], again, _answer_of, STEP_STOP, limit)
 
 
 def _answer_of(text: str) -> str | None:
