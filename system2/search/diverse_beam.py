@@ -2,12 +2,12 @@
 
 Source: Beeching, Tunstall and Rush, "Scaling test-time compute with open models" (2024, Hugging
 Face): a beam of N prefixes is split into independent subtrees of width 1, so that one prefix of
-a high value cannot crowd out all others. We differ: no two subtrees go on from the same first
-step, where there they may; a step that several draws of a subtree agree on counts once.
+a high value cannot crowd out all others. We differ: a subtree does not go on from a first step that
+an earlier one took, where there two may grow alike; it ends where all that it drew is taken.
 """
 
-from system2.core import SamplingParams, Steps
-from system2.search.moves import check_dials, evaluate, grow, is_solved, value_of
+from system2.core import SamplingParams, Steps, Tokens
+from system2.search.moves import check_dials, draw, evaluate, is_solved, is_step, value_of
 from system2.tree import ROOT, Tree
 
 
@@ -42,18 +42,25 @@ def _diverse_beam(
     frontier = [ROOT] * width
     for _ in range(max_depth):
         since = len(tree.nodes)
-        children, counted = yield from grow(tree, frontier, branch, params)
-        yield from evaluate(tree, children)
+        drawn = yield from draw(tree, frontier, branch, params)
+        yield from evaluate(tree, [node for node, _ in drawn])
         if is_solved(tree, since, accept):
             return
-        # Children come subtree by subtree: all subtrees share a parent only at the root, where
-        # a step that two of them drew is the first one's.
-        steps = set(counted)
-        best = [
-            max(own, key=lambda node: value_of(tree, node))
-            for i in range(len(frontier))
-            if (own := [at for at in children[i * branch : (i + 1) * branch] if at in steps])
-        ]
-        frontier = [node for node in best if not tree.nodes[node].terminal]
+        best: dict[tuple[int | None, Tokens], int] = {}  # by parent and step: each one subtree's
+        for i in range(len(frontier)):
+            own = [
+                node
+                for node, completion in drawn[i * branch : (i + 1) * branch]
+                if is_step(completion, params) and _key(tree, node) not in best
+            ]
+            if own:
+                node = max(own, key=lambda node: value_of(tree, node))
+                best[_key(tree, node)] = node
+        frontier = [node for node in best.values() if not tree.nodes[node].terminal]
         if not frontier:
             return
+
+
+def _key(tree: Tree, node: int) -> tuple[int | None, Tokens]:
+    """Return what makes two nodes the same prefix."""
+    return tree.nodes[node].parent, tree.nodes[node].tokens
