@@ -1,9 +1,14 @@
 """The searches that draw whole attempts, stepped by hand."""
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from system2.core import (
     Completion,
@@ -13,11 +18,14 @@ from system2.core import (
     SamplingParams,
     ScoreRequest,
     Steps,
+    UserError,
     derive_seed,
 )
 from system2.search import SEARCHES
+from system2.search.adaptive import adaptive_consistency, lead_probability
+from system2.search.meta import meta
 from system2.search.moves import evaluate, expand
-from system2.search.parallel import best_of_n, greedy, sample
+from system2.search.parallel import FEW, best_of_n, greedy, majority, sample, weighted_majority
 from system2.tree import ROOT, Tree
 
 PROBLEM = Problem(id="p", prompt="?", answer="1", task="sums")
@@ -130,3 +138,126 @@ def test_a_search_repeats_itself(name: str) -> None:
     asked = [step_through(SEARCHES[name](each, params=PARAMS, **dials)) for each in grown]
     assert asked[0] == asked[1]
     assert list(grown[0].nodes) == list(grown[1].nodes)
+
+
+def test_votes_are_cast_over_the_same_trees() -> None:
+    trees = [tree() for _ in range(4)]
+    step_through(sample(trees[0], samples=7, params=PARAMS), ("eos", "length"))
+    step_through(majority(trees[1], samples=7, params=PARAMS), ("eos", "length"))
+    step_through(best_of_n(trees[2], samples=7, params=PARAMS), ("eos", "length"))
+    step_through(weighted_majority(trees[3], samples=7, params=PARAMS), ("eos", "length"))
+    assert list(trees[0].nodes) == list(trees[1].nodes)
+    assert list(trees[2].nodes) == list(trees[3].nodes)
+    assert [node.tokens for node in trees[0].nodes] == [node.tokens for node in trees[2].nodes]
+
+
+@pytest.mark.parametrize("search", [best_of_n, weighted_majority])
+def test_attempts_come_a_few_at_a_time_until_one_is_accepted(search: Any) -> None:
+    grown = tree()
+    steps = search(grown, samples=11, params=PARAMS, accept=0.9)
+    asked = step_through(steps, value=lambda prefix: 0.9 if len(grown.nodes) > 8 else 0.2)
+    assert [type(request) for request in asked] == [SampleRequest, ScoreRequest] * 2
+    assert len(grown.nodes) == 1 + 2 * FEW
+    never = step_through(search(tree(), samples=11, params=PARAMS, accept=0.95))
+    counts = [request.n for request in never if isinstance(request, SampleRequest)]
+    assert counts == [FEW, FEW, 3]
+    assert len({request.seed for request in never if isinstance(request, SampleRequest)}) == 3
+
+
+def test_how_probable_a_lead_is() -> None:
+    """Against the integral of the Beta density over (1/2, 1), by Simpson's rule."""
+    for first, second in [(0, 0), (1, 0), (4, 0), (3, 1), (7, 3), (12, 5), (2, 2), (1, 3)]:
+        n, total = 1000, 0.0
+        for k in range(n + 1):
+            p = 0.5 + 0.5 * k / n
+            weight = 1 if k in (0, n) else 4 if k % 2 else 2
+            total += weight * p**first * (1 - p) ** second
+        density = math.gamma(first + second + 2) / math.gamma(first + 1) / math.gamma(second + 1)
+        assert lead_probability(first, second) == pytest.approx(total / 6 / n * density, abs=1e-9)
+
+
+@given(
+    answers=st.lists(st.sampled_from(["a", "a", "a", "b", "c", None]), min_size=60, max_size=60),
+    samples=st.integers(1, 60),
+    threshold=st.sampled_from([0.6, 0.9, 0.95, 0.99]),
+)
+def test_adaptive_consistency_stops_where_one_by_one_would(
+    answers: list[str | None], samples: int, threshold: float
+) -> None:
+    grown = tree()
+    given_out = iter(answers)
+    search = adaptive_consistency(
+        grown, samples=samples, params=PARAMS, threshold=threshold,
+        answer_of=lambda tokens: next(given_out),
+    )  # fmt: skip
+    step_through(search)
+    votes: Counter[str] = Counter()
+    expected = 0
+    for answer in answers[:samples]:
+        expected += 1
+        votes.update([answer] if answer else [])
+        first, second, *_ = (*(count for _, count in votes.most_common(2)), 0, 0)
+        if lead_probability(first, second) >= threshold:
+            break
+    assert len(grown.nodes) - 1 == expected
+
+
+def test_an_attempt_that_came_to_no_end_has_no_vote() -> None:
+    read: list[tuple[int, ...]] = []
+
+    def answer_of(tokens: tuple[int, ...]) -> str:
+        read.append(tokens)
+        return "same"
+
+    grown = tree()
+    search = adaptive_consistency(grown, samples=30, params=PARAMS, answer_of=answer_of)
+    step_through(search, ("eos", "length"))
+    assert len(read) == 4
+    assert all(grown.nodes[i].terminal for i in range(1, len(grown.nodes), 2))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 1.5, -1.0, math.nan])
+def test_a_threshold_that_no_vote_or_every_vote_reaches_is_refused(threshold: float) -> None:
+    with pytest.raises(UserError, match="adaptive_consistency: threshold is"):
+        adaptive_consistency(tree(), samples=3, params=PARAMS, answer_of=str, threshold=threshold)
+
+
+def test_meta_asks_a_critic_that_sees_what_was_tried() -> None:
+    """Three attempts of two tokens, cut into steps of one; the frontier holds each prefix once."""
+    grown = tree()
+    asked = step_through(
+        meta(grown, samples=3, params=PARAMS, cut=lambda tokens: [(token,) for token in tokens]),
+        value=lambda prefix: 0.5,
+    )
+    scores = [request for request in asked if isinstance(request, ScoreRequest)]
+    attempts = [grown.completion(leaf) for leaf in grown.leaves()]
+    assert [request.tried for request in scores] == [
+        tuple(attempts[:count]) for count in (0, 0, 1, 1, 2, 2)
+    ]
+    firsts = [attempt[:1] for attempt in attempts]
+    assert [request.prefixes for request in scores[::2]] == [
+        tuple((7, 8, *first) for first in [(), *firsts[:count]]) for count in range(3)
+    ]
+    assert [request.prefixes for request in scores[1::2]] == [
+        ((7, 8, *attempt),) for attempt in attempts
+    ]
+    draws = [request for request in asked if isinstance(request, SampleRequest)]
+    assert [request.prefixes for request in draws] == [((7, 8),)] * 3  # ties to the oldest: root
+
+
+def test_meta_goes_on_from_a_step_within_what_an_attempt_may_have() -> None:
+    grown = tree()
+    asked = step_through(
+        meta(grown, samples=3, params=PARAMS, cut=lambda tokens: [(token,) for token in tokens]),
+        value=lambda prefix: 0.1 * len(prefix),
+    )
+    draws = [request for request in asked if isinstance(request, SampleRequest)]
+    assert [len(request.prefixes[0]) for request in draws] == [2, 3, 4]
+    assert [request.params.max_tokens for request in draws] == [8, 7, 6]
+    assert [node.depth for node in grown.nodes] == [0, 1, 2, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("wrong", [lambda tokens: [tokens[:1]], lambda tokens: [tokens, ()]])
+def test_meta_refuses_steps_that_do_not_join_to_the_attempt(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="cut has to return steps"):
+        step_through(meta(tree(), samples=2, params=PARAMS, cut=wrong), value=lambda prefix: 0.5)

@@ -1,4 +1,4 @@
-"""Beam, best-first and Monte-Carlo tree search, stepped by hand, against their definitions."""
+"""The searches over steps, stepped by hand, against their definitions."""
 
 import math
 from collections.abc import Callable
@@ -19,9 +19,14 @@ from system2.core import (
     Tokens,
     derive_seed,
 )
+from system2.search.astar import astar, total_cost
 from system2.search.beam import beam
 from system2.search.best_first import best_first
-from system2.search.mcts import EXPLORATION, PUCT_BASE, mcts, puct, uct
+from system2.search.dfs import dfs
+from system2.search.diverse_beam import diverse_beam
+from system2.search.lookahead import lookahead
+from system2.search.mcts import EXPLORATION, PUCT_BASE, Facts, mcts, puct, uct
+from system2.search.particle import particle, resample, resampling_weights
 from system2.tree import ROOT, Tree
 
 PARAMS = SamplingParams(max_tokens=1)
@@ -129,6 +134,246 @@ def test_best_first_expands_the_best_that_is_open(
     assert asked == expected
 
 
+def cost_of(prefix: Tokens) -> float:
+    """Return the cost of a prefix in nats, as `drawn` makes it."""
+    return math.fsum(0.1 * (token + 1) for token in prefix[1:])
+
+
+@given(
+    iterations=st.integers(1, 30) | st.none(),
+    choices=st.integers(1, 4),
+    weight=st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+    **dials,
+)
+def test_astar_expands_the_least_cost_plus_heuristic(
+    iterations: int | None, choices: int, weight: float, branch: int, max_depth: int, key: int
+) -> None:
+    value = hashed(key, 997)  # few ties; zeros among them
+    search = astar(
+        tree(), branch=branch, max_depth=max_depth, params=PARAMS, weight=weight,
+        iterations=iterations,
+    )  # fmt: skip
+    asked = step_through(search, value, choices=choices, ends=ends_some)
+    open_, expected = [PROMPT], list[tuple[Tokens, ...]]()
+    made = {PROMPT: 0}
+
+    def rank(prefix: Tokens) -> tuple[float, int]:
+        if prefix == PROMPT:
+            return 0.0, 0
+        f = total_cost(cost_of(prefix), value(prefix), weight)
+        return round(f, 9), made[prefix]
+
+    while open_ and (iterations is None or len(expected) < iterations):
+        chosen = min(open_, key=rank)
+        open_.remove(chosen)
+        if chosen != PROMPT and ends_some(chosen):
+            break
+        expected.append((chosen,))
+        for token in range(min(branch, choices)):
+            child = (*chosen, token)
+            made[child] = len(made)
+            if ends_some(child) or len(child) - len(PROMPT) < max_depth:
+                open_.append(child)
+    assert asked == expected
+
+
+@given(**dials)
+def test_astar_by_cost_alone_ends_with_the_cheapest_attempt(
+    branch: int, max_depth: int, key: int
+) -> None:
+    """No attempt that brute force finds is cheaper than the cheapest that was found."""
+    grown = tree()
+    search = astar(grown, branch=branch, max_depth=max_depth, params=PARAMS, weight=0.0)
+    step_through(search, hashed(key), ends=ends_some)
+    attempts, open_ = list[float](), [PROMPT]
+    while open_:
+        prefix = open_.pop()
+        for child in ((*prefix, token) for token in range(branch)):
+            if ends_some(child):
+                attempts.append(cost_of(child))
+            elif len(child) - len(PROMPT) < max_depth:
+                open_.append(child)
+    found = [cost_of(grown.prefix(i)) for i, node in enumerate(grown.nodes) if node.terminal]
+    assert min(found, default=None) == min(attempts, default=None)
+
+
+def test_astar_states_its_convention_in_figures() -> None:
+    """By hand: f of a step drawn with p = 1/8 and valued 1/2, at weights 0, 1, 2."""
+    g = math.log(8)
+    assert [total_cost(g, 0.5, weight) for weight in (0, 1, 2)] == pytest.approx(
+        [math.log(8), math.log(16), math.log(32)]
+    )
+    assert total_cost(g, 0.0, 1.0) == math.inf
+    assert total_cost(g, 0.0, 0.0) == g
+
+
+def test_astar_goes_on_after_an_attempt_that_is_not_accepted() -> None:
+    def value(prefix: Tokens) -> float:
+        return 0.9 if prefix[1:] == (0,) else 0.5
+
+    def ends(prefix: Tokens) -> bool:
+        return prefix[1:] == (0,)
+
+    asked: list[int] = []
+    for accept in (None, 0.95):
+        search = astar(tree(), branch=2, max_depth=3, params=PARAMS, accept=accept)
+        asked.append(len(step_through(search, value, ends=ends)))
+    assert asked == [1, 4]  # the first ends with (0), whose turn is next; the second sees all
+
+
+@given(
+    iterations=st.integers(1, 30) | st.none(),
+    choices=st.integers(1, 4),
+    prune=st.sampled_from([0.0, 0.25, 0.6, 1.0]),
+    **dials,
+)
+def test_dfs_goes_down_the_best_and_backtracks(
+    iterations: int | None, choices: int, prune: float, branch: int, max_depth: int, key: int
+) -> None:
+    value = hashed(key)
+    search = dfs(
+        tree(), branch=branch, max_depth=max_depth, params=PARAMS, prune=prune,
+        iterations=iterations,
+    )  # fmt: skip
+    asked = step_through(search, value, choices=choices, ends=ends_some)
+    expected: list[tuple[Tokens, ...]] = []
+
+    def visit(prefix: Tokens) -> None:
+        expected.append((prefix,))
+        made = [(*prefix, token) for token in range(min(branch, choices))]
+        for child in by_value(made, value):
+            is_open = not ends_some(child) and len(child) - len(PROMPT) < max_depth
+            if is_open and value(child) >= prune:
+                visit(child)
+
+    visit(PROMPT)
+    assert asked == expected[:iterations]
+    assert all(prefix == PROMPT or value(prefix) >= prune for (prefix,) in asked)
+
+
+@given(width=st.integers(1, 4), choices=st.integers(1, 4), **dials)
+def test_diverse_beam_grows_each_subtree_by_its_best(
+    width: int, choices: int, branch: int, max_depth: int, key: int
+) -> None:
+    value = hashed(key)
+    search = diverse_beam(tree(), width=width, branch=branch, max_depth=max_depth, params=PARAMS)
+    asked = step_through(search, value, choices=choices, ends=ends_some)
+    made = [(*PROMPT, token) for token in range(min(branch, choices))]
+    expected, frontier = [(PROMPT,) * width], by_value(made, value)[:width]
+    while len(expected) < max_depth:
+        frontier = [prefix for prefix in frontier if not ends_some(prefix)]
+        if not frontier:
+            break
+        expected.append(tuple(frontier))
+        frontier = [
+            by_value([(*prefix, token) for token in range(min(branch, choices))], value)[0]
+            for prefix in frontier
+        ]
+    assert asked == expected
+
+
+@given(choices=st.integers(1, 4), width=st.integers(1, 4), **dials)
+def test_a_beam_by_two_other_names(
+    choices: int, width: int, branch: int, max_depth: int, key: int
+) -> None:
+    """One subtree is a beam of width 1; to look ahead no step is not to look ahead."""
+    same = {"branch": branch, "max_depth": max_depth, "params": PARAMS}
+    trees: list[Any] = []
+    for search, more in (
+        (diverse_beam, {"width": 1}), (beam, {"width": 1}),
+        (lookahead, {"width": width, "lookahead": 0}), (beam, {"width": width}),
+    ):  # fmt: skip
+        grown = tree()
+        step_through(search(grown, **same, **more), hashed(key), choices=choices, ends=ends_some)  # pyright: ignore
+        trees.append(list(grown.nodes))
+    assert trees[0] == trees[1]
+    assert trees[2] == trees[3]
+
+
+@given(width=st.integers(1, 3), choices=st.integers(2, 4), ahead=st.integers(0, 3), **dials)
+def test_lookahead_is_a_beam_over_where_greedy_steps_lead(
+    width: int, choices: int, ahead: int, branch: int, max_depth: int, key: int
+) -> None:
+    value, grown = hashed(key), tree()
+    search = lookahead(
+        grown, width=width, branch=branch, max_depth=max_depth, params=PARAMS, lookahead=ahead
+    )
+    asked = step_through(search, value, choices=choices, ends=ends_some)
+
+    def led_to(prefix: Tokens) -> Tokens:
+        for _ in range(ahead):
+            if ends_some(prefix) or len(prefix) - len(PROMPT) >= max_depth:
+                break
+            prefix = (*prefix, 0)
+        return prefix
+
+    frontier, expected = [PROMPT], list[tuple[Tokens, ...]]()
+    for _ in range(max_depth):
+        expected.append(tuple(frontier))
+        made = [(*prefix, token) for prefix in frontier for token in range(min(branch, choices))]
+        best = sorted(made, key=lambda prefix: value(led_to(prefix)), reverse=True)[:width]
+        frontier = [prefix for prefix in best if not ends_some(prefix)]
+        if not frontier:
+            break
+    # Between the beam's requests are those of the steps ahead; the beam's are a subsequence.
+    left = iter(asked)
+    assert all(wanted in left for wanted in expected)
+    assert max(node.depth for node in grown.nodes) <= max_depth
+
+
+@given(
+    weights=st.lists(st.floats(0, 1), min_size=1, max_size=9).filter(lambda w: sum(w) > 0.01),
+    count=st.integers(1, 12),
+    start=st.floats(0, 1, exclude_max=True),
+)
+def test_resampling_copies_by_weight(weights: list[float], count: int, start: float) -> None:
+    shares = [weight / sum(weights) for weight in weights]
+    chosen = resample(shares, count, start)
+    assert len(chosen) == count
+    for i, share in enumerate(shares):
+        assert abs(chosen.count(i) - count * share) < 1 + 1e-6
+
+
+def test_weights_of_particles_are_odds() -> None:
+    """By hand: odds 1, 3 and 9; at half the temperature their squares; certain ones are finite."""
+    values = [0.5, 0.75, 0.9]
+    assert resampling_weights(values, 1.0) == pytest.approx([1 / 13, 3 / 13, 9 / 13])
+    assert resampling_weights(values, 0.5) == pytest.approx([1 / 91, 9 / 91, 81 / 91])
+    assert resampling_weights([0.0, 0.0, 1.0], 1.0) == pytest.approx([0, 0, 1], abs=1e-9)
+    assert resampling_weights([0.0, 0.0], 0.001) == [0.5, 0.5]
+
+
+def test_particles_survive_as_often_as_their_odds_say() -> None:
+    """One of four prefixes has odds of 1 against 9, 9, 9: 4/28 copies on the mean."""
+    copies: list[int] = []
+    for seed in range(400):
+        grown = Tree(Problem("p", "?", "", "sums"), seed, PROMPT)
+        steps = particle(grown, width=4, max_depth=2, params=PARAMS)
+        request = next(steps)
+        assert isinstance(request, SampleRequest)
+        assert (request.prefixes, request.n) == ((PROMPT,) * 4, 1)
+        answer = [[Completion((p,), (-1.0,), "length")] for p in range(4)]
+        scored = steps.send(answer)
+        assert isinstance(scored, ScoreRequest)
+        again = steps.send([0.5, 0.9, 0.9, 0.9])
+        assert isinstance(again, SampleRequest)
+        copies.append(again.prefixes.count((*PROMPT, 0)))
+    assert set(copies) == {0, 1}
+    assert 35 < sum(copies) < 82  # 57 expected, with a deviation of 7
+
+
+def test_finished_particles_stay_and_the_others_share_what_is_left() -> None:
+    grown = tree()
+    steps = particle(grown, width=4, max_depth=3, params=PARAMS)
+    _ = next(steps)
+    ends: list[FinishReason] = ["eos", "length", "length", "length"]
+    _ = steps.send([[Completion((p,), (-1.0,), ends[p])] for p in range(4)])
+    request = steps.send([1.0, 0.5, 0.5, 0.0])
+    assert isinstance(request, SampleRequest)
+    assert len(request.prefixes) == 3
+    assert set(request.prefixes) == {(7, 1), (7, 2)}
+
+
 def test_uct_and_puct_are_the_formulas() -> None:
     """By hand: the printed UCT has its counts exchanged, and would give 0.5 + sqrt(log(4) / 16)."""
     assert uct(0.5, 4, 16, 1.0) == pytest.approx(0.5 + 0.832554611)
@@ -156,10 +401,11 @@ def test_mcts_by_uct_over_a_golden_tree() -> None:
     children (0, 1) comes first: 0.3. 5: (0): 0.45 + sqrt(log(4) / 2) = 1.283; (1): 0.4 +
     sqrt(log(4)) = 1.577; then (1, 0): 0.9.
     """
-    grown = tree()
+    grown, facts = tree(), dict[int, Facts]()
     search = mcts(
-        grown, branch=2, max_depth=3, iterations=5, params=PARAMS, formula="uct", exploration=1.0
-    )
+        grown, branch=2, max_depth=3, iterations=5, params=PARAMS, formula="uct",
+        exploration=1.0, facts=facts,
+    )  # fmt: skip
     asked = step_through(search, value_in_table)
     assert asked == [((7,),), ((7, 0),), ((7, 1),), ((7, 0, 1),), ((7, 1, 0),)]
     found = {grown.completion(i): node.value for i, node in enumerate(grown.nodes)}
@@ -167,6 +413,18 @@ def test_mcts_by_uct_over_a_golden_tree() -> None:
     assert found[(0,)] == pytest.approx((0.6 + 0.3) / 2)
     assert found[(1,)] == pytest.approx((0.4 + 0.9) / 2)
     assert (found[(0, 0)], found[(0, 1)], found[(1, 0)]) == (0.2, 0.3, 0.9)
+    visits = {grown.completion(at): known.visits for at, known in facts.items()}
+    never = dict.fromkeys([(0, 0), (1, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1)], 0)
+    assert visits == {(): 5, (0,): 2, (1,): 2, (0, 1): 1, (1, 0): 1, **never}
+    at = {grown.completion(node): node for node in range(len(grown.nodes))}
+    upper = {
+        path: uct(facts[at[path]].mean, facts[at[path]].visits, facts[at[path[:-1]]].visits, 1.0)
+        for path in ((0,), (1,), (0, 1), (1, 0), (1, 1))
+    }
+    assert upper == pytest.approx(
+        {(0,): 0.45 + 0.8970610, (1,): 0.65 + 0.8970610, (0, 1): 0.3 + 0.8325546,
+         (1, 0): 0.9 + 0.8325546, (1, 1): math.inf}
+    )  # fmt: skip
 
 
 def test_mcts_by_puct_over_a_golden_tree() -> None:
@@ -176,11 +434,24 @@ def test_mcts_by_puct_over_a_golden_tree() -> None:
     (1): 0.4 + 0.475 * sqrt(2) = 1.072. 4: (0): 0.6 + 0.525 * sqrt(3) / 2 = 1.055 beats (1): 0.4 +
     0.475 * sqrt(3) / 2 = 0.811; there (0, 1): 0.3 + 0.475 beats (0, 0): 0.2 + 0.525.
     """
-    grown = tree()
+    grown, facts = tree(), dict[int, Facts]()
     search = mcts(
-        grown, branch=2, max_depth=3, iterations=4, params=PARAMS, formula="puct", exploration=1.0
-    )
+        grown, branch=2, max_depth=3, iterations=4, params=PARAMS, formula="puct",
+        exploration=1.0, facts=facts,
+    )  # fmt: skip
     assert step_through(search, value_in_table) == [((7,),), ((7, 0),), ((7, 1),), ((7, 0, 1),)]
+    known = {grown.completion(at): one for at, one in facts.items()}
+    assert {path: one.visits for path, one in known.items()} == {
+        (): 4, (0,): 2, (1,): 1, (0, 0): 0, (0, 1): 1, (1, 0): 0, (1, 1): 0, (0, 1, 0): 0,
+        (0, 1, 1): 0}  # fmt: skip
+    assert [known[path].mean for path in ((), (0,), (1,))] == pytest.approx([0.45, 0.45, 0.4])
+    assert [known[path].prior for path in ((0,), (1,))] == pytest.approx([0.5249792, 0.4750208])
+    scores = {
+        path: puct(known[path].mean, known[path].visits, 4, known[path].prior, 1.0)
+        for path in ((0,), (1,))
+    }
+    # rate 1 + log(19657 / 19652) = 1.0002544; times prior, times sqrt(4), over 1 + visits
+    assert scores == pytest.approx({(0,): 0.45 + 0.3500751, (1,): 0.4 + 0.4751416})
 
 
 @pytest.mark.parametrize("formula", ["uct", "puct"])
@@ -189,7 +460,7 @@ def test_mcts_visits_what_its_history_says(
     formula: Any, iterations: int, choices: int, branch: int, max_depth: int, key: int
 ) -> None:
     """A second MCTS keeps only the list of visits, and counts anew at each step."""
-    value, grown = hashed(key, 997), tree()
+    value, grown, facts = hashed(key, 997), tree(), dict[int, Facts]()
     search = mcts(
         grown,
         branch=branch,
@@ -197,6 +468,7 @@ def test_mcts_visits_what_its_history_says(
         iterations=iterations,
         params=PARAMS,
         formula=formula,
+        facts=facts,
     )
     asked = step_through(search, value, choices=choices, ends=ends_some)
     visited: list[Tokens] = []
@@ -233,6 +505,8 @@ def test_mcts_visits_what_its_history_says(
     first_of = {grown.prefix(i): node for i, node in reversed(list(enumerate(grown.nodes)))}
     for prefix, node in first_of.items():
         assert node.value == pytest.approx(mean(prefix))
+    for at, known in facts.items():
+        assert known.visits == len(below(grown.prefix(at)))
 
 
 def test_mcts_by_rollouts_values_a_node_by_where_attempts_from_it_end() -> None:
