@@ -1,11 +1,13 @@
 """The driver: every search means the same at the same budget, alone or among others."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from system2.core import (
@@ -15,12 +17,14 @@ from system2.core import (
     SamplingParams,
     ScoreRequest,
     Steps,
+    Tokens,
     UserError,
     derive_seed,
 )
 from system2.run import run
-from system2.search import SEARCHES
+from system2.search import SCORED_SEARCHES, SEARCHES
 from system2.search.moves import expand
+from system2.select import SELECTIONS
 from system2.tree import ROOT, Tree
 
 PARAMS = SamplingParams(max_tokens=12)
@@ -58,14 +62,32 @@ class HashVerifier:
         return [[derive_seed(prefix) % 100 / 100 for prefix in r.prefixes] for r in requests]
 
 
+def in_threes(tokens: Tokens) -> list[Tokens]:
+    return [tokens[i : i + 3] for i in range(0, len(tokens), 3)]
+
+
 STEP = {"branch": 3, "max_depth": 3}
+FOUR = {"samples": 4}
 DIALS: dict[str, dict[str, Any]] = {
     "greedy": {},
-    "sample": {"samples": 4},
-    "best_of_n": {"samples": 4},
+    "sample": FOUR,
+    "majority": FOUR,
+    "adaptive_consistency": {"answer_of": lambda tokens: str(len(tokens) % 3), "samples": 9},
+    "best_of_n": FOUR,
+    "best_of_n with accept": {"samples": 9, "accept": 0.9},
+    "weighted_majority": FOUR,
+    "revision": {"context": lambda earlier: (49, *sum(earlier, ())), "window": 2, **FOUR},
+    "meta": {"cut": in_threes, **FOUR},
     "beam": {"width": 2, **STEP},
+    "diverse_beam": {"width": 2, **STEP},
+    "lookahead": {"width": 2, "lookahead": 2, **STEP},
     "best_first": {"iterations": 5, **STEP},
+    "best_first with accept": {"iterations": 5, "accept": 0.5, **STEP},
+    "astar": {"iterations": 5, **STEP},
+    "dfs": {"iterations": 5, "prune": 0.2, **STEP},
+    "particle": {"width": 3, "max_depth": 3},
     "mcts": {"iterations": 5, **STEP},
+    "mcts by puct": {"iterations": 5, "formula": "puct", **STEP},
     "mcts by rollouts": {"iterations": 4, "rollouts": 2, "rollout_tokens": 9, **STEP},
 }
 every_search = pytest.mark.parametrize("name", DIALS)
@@ -93,6 +115,7 @@ def test_every_search_is_held_to_its_budget_here() -> None:
 
 
 @every_search
+@settings(max_examples=30)
 @given(budget=st.integers(1, 200), wide=st.integers(1, 8))
 def test_a_search_keeps_its_budget_and_what_it_found(name: str, budget: int, wide: int) -> None:
     for grown in grown_by(name, 3, budget, samples=wide, branch=wide):
@@ -101,6 +124,42 @@ def test_a_search_keeps_its_budget_and_what_it_found(name: str, budget: int, wid
         assert kept == grown.sampled_tokens  # any-time: what was paid for is in the tree
         for index in range(len(grown.nodes)):
             assert grown.path(index)[0] == ROOT
+
+
+@every_search
+def test_no_budget_is_overdrawn_by_a_token(name: str) -> None:
+    """Every budget from 1 to what the search costs without one."""
+    (free,) = grown_by(name, 1, None)
+    for budget in range(1, free.sampled_tokens + 2):
+        (grown,) = grown_by(name, 1, budget)
+        assert grown.sampled_tokens <= budget
+        assert sum(len(node.tokens) for node in grown.nodes) == grown.sampled_tokens
+
+
+@every_search
+def test_closed_at_any_request_a_search_leaves_a_valid_tree(name: str) -> None:
+    for num_requests in range(12):
+        grown = tree(3)
+        steps = search(name, grown)
+        answer: Any = None
+        for _ in range(num_requests):
+            try:
+                request = steps.send(answer)
+            except StopIteration:
+                break
+            model: Any = HashPolicy().sample if isinstance(request, SampleRequest) else (
+                HashVerifier().score
+            )  # fmt: skip
+            (answer,) = model([request])
+        steps.close()
+        assert grown.leaves()
+        for index, node in enumerate(grown.nodes):
+            assert grown.path(index)[0] == ROOT
+            assert len(node.tokens) == len(node.logprobs)
+            assert node.value is None or 0 <= node.value <= 1
+        for rule in SELECTIONS.values():
+            chosen = rule(grown, lambda leaf: str(leaf))
+            assert chosen is None or grown.nodes[chosen].terminal
 
 
 @every_search
@@ -200,3 +259,94 @@ def test_searches_of_different_kinds_run_together() -> None:
 
 def test_no_search_is_no_work() -> None:
     run([], HashPolicy())
+
+
+@dataclass
+class Broken:
+    """A verifier whose answer is what it is told to be."""
+
+    answer: Any
+    name: str = ""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Any:
+        return self.answer
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("name", SCORED_SEARCHES)
+@pytest.mark.parametrize("value", [NAN, -0.001, 1.001, INF, -INF, "0.5", None, [0.5], 10**400, 1j])
+def test_a_value_that_is_no_value_is_named(name: str, value: Any) -> None:
+    class Odd:
+        def score(self, requests: Sequence[ScoreRequest]) -> Any:
+            return [[value for _ in r.prefixes] for r in requests]
+
+    trees = [tree(number) for number in range(3)]
+    with pytest.raises(UserError) as raised:
+        run([(each, search(name, each)) for each in trees], HashPolicy(), Odd())
+    assert re.fullmatch(r"verifier Odd, problem 'p\d': the value .* \[0, 1\]", str(raised.value))
+    assert repr(value)[:100] in str(raised.value)
+    assert not any(node.value is not None for each in trees for node in each.nodes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([[0.5, 0.5]], "problem 'p0': 2 values of prefixes, where 3 are asked for"),
+        ([[0.5] * 4], "problem 'p0': 4 values of prefixes, where 3 are asked for"),
+        ([[]], "problem 'p0': 0 values of prefixes, where 3 are asked for"),
+        ([], "problem 'p0' and on: 0 answers to requests, where 1 are asked for"),
+        ([[0.5] * 3] * 2, "problem 'p0' and on: 2 answers to requests, where 1 are asked for"),
+        ([0.5], "problem 'p0': 0.5 in place of 3 values of prefixes"),
+        (None, "problem 'p0' and on: None in place of 1 answers to requests"),
+        ("values", "problem 'p0' and on: 'values' in place of 1 answers to requests"),
+        ([[0.5, 0.5, NAN]], "problem 'p0': the value nan is no number in [0, 1]"),
+        ([{0: 0.5}], "problem 'p0': {0: 0.5} in place of 3 values of prefixes"),
+    ],
+)
+def test_too_few_values_and_too_many_are_counted(answer: Any, said: str) -> None:
+    grown = tree(0)
+    with pytest.raises(UserError) as raised:
+        run([(grown, search("beam", grown))], HashPolicy(), Broken(answer, "prm/first"))
+    assert str(raised.value) == f"verifier prm/first, {said}"
+
+
+def test_values_may_come_as_arrays_and_whole_numbers() -> None:
+    np = pytest.importorskip("numpy")
+    for answer in (np.full((1, 3), 0.25, np.float32), [[0, 1, 1.0]], ((1, 0, True),)):
+        grown = tree(0)
+        steps = search("beam", grown)
+        with suppress(UserError):  # later there may be more to score than this one scores
+            run([(grown, steps)], HashPolicy(), Broken(answer))
+        values = [node.value for node in grown.nodes[1:4]]
+        assert values == [float(value) for value in answer[0]]
+        assert all(type(value) is float for value in values)
+
+
+ONE = Completion((1, 2), (-1.0, -1.0), "eos")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([[[ONE] * 3]], "problem 'p0': 3 completions of a prefix, where 4 are asked for"),
+        ([[[ONE] * 5]], "problem 'p0': 5 completions of a prefix, where 4 are asked for"),
+        ([[]], "problem 'p0': 0 lists of completions, where 1 are asked for"),
+        ([], "problem 'p0' and on: 0 answers to requests, where 1 are asked for"),
+        (None, "problem 'p0' and on: None in place of 1 answers to requests"),
+        ([[["text"] * 4]], "problem 'p0': 'text' is no completion"),
+        ([[[Completion((1,), (), "eos")] * 4]], "problem 'p0': 1 tokens, but 0 logprobs"),
+        ([[[Completion((1,) * 9, (-1.0,) * 9, "eos")] * 4]],
+         "problem 'p0': a completion of 9 tokens, where 7 were allowed"),
+    ],
+)  # fmt: skip
+def test_a_policy_that_breaks_its_word_is_named(answer: Any, said: str) -> None:
+    class Short:
+        def sample(self, requests: Sequence[SampleRequest]) -> Any:
+            return answer
+
+    grown = tree(0)
+    with pytest.raises(UserError) as raised:
+        run([(grown, search("sample", grown))], Short(), budget=30)
+    assert str(raised.value) == f"policy Short, {said}"

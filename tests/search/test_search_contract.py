@@ -5,6 +5,7 @@ The budget, and that a search among others is the search alone, are held in `tes
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from system2.core import (
 )
 from system2.run import run
 from system2.search import SCORED_SEARCHES, SEARCHES, STEP_SEARCHES
-from system2.select import best
+from system2.select import SELECTIONS, best
 from system2.tree import Tree
 
 PARAMS = SamplingParams(max_tokens=4)
@@ -29,12 +30,23 @@ STEPS, CHOICES = 4, 3
 GOAL = (2, 1, 2, 1)
 """The one right attempt of the toy world; the likeliest is (0, 0, 0, 0)."""
 STEP = {"branch": 24, "max_depth": STEPS}
+MANY = {"samples": 400}
 DIALS: dict[str, dict[str, Any]] = {
     "greedy": {},
-    "sample": {"samples": 400},
-    "best_of_n": {"samples": 400},
+    "sample": MANY,
+    "majority": MANY,
+    "adaptive_consistency": {"answer_of": lambda tokens: None, "samples": 1200},
+    "best_of_n": MANY,
+    "weighted_majority": MANY,
+    "revision": {"context": lambda earlier: (9,), **MANY},
+    "meta": {"cut": lambda tokens: [(token,) for token in tokens], **MANY},
     "beam": {"width": 3, **STEP},
+    "diverse_beam": {"width": 3, **STEP},
+    "lookahead": {"width": 3, "lookahead": 0, **STEP},  # greedy steps only lead astray here
     "best_first": {"iterations": 40, **STEP},
+    "astar": {"iterations": 40, "weight": 9.0, **STEP},
+    "dfs": {"iterations": 40, "prune": 0.5, **STEP},
+    "particle": {"width": 24, "max_depth": STEPS},
     "mcts": {"iterations": 40, **STEP},
     "mcts by puct": {"iterations": 40, "formula": "puct", **STEP},
     "mcts by rollouts": {"iterations": 40, "rollouts": 8, "rollout_tokens": 4, **STEP},
@@ -96,6 +108,10 @@ def answer(tree: Tree) -> tuple[int, ...] | None:
     return None if leaf is None else tree.completion(leaf)
 
 
+def best_value(tree: Tree) -> float:
+    return max(node.value or 0.0 for node in tree.nodes if node.terminal)
+
+
 def test_every_search_is_here() -> None:
     assert {name.split()[0] for name in DIALS} == set(SEARCHES)
     assert set(STEP_SEARCHES) <= set(SCORED_SEARCHES) <= set(SEARCHES)
@@ -107,7 +123,7 @@ def test_a_search_with_an_oracle_solves_what_greedy_does_not(name: str, seed: in
     tree = grown(name, seed)
     if name == "greedy":
         assert answer(tree) == (0, 0, 0, 0)
-    elif name == "sample":  # there, and not told from the others
+    elif name.split()[0] not in SCORED_SEARCHES:  # there, and not told from the others
         assert GOAL in {tree.completion(leaf) for leaf in tree.leaves()}
     else:
         assert answer(tree) == GOAL
@@ -120,13 +136,51 @@ def test_a_seed_gives_the_same_tree_again(name: str) -> None:
     assert name == "greedy" or list(one.nodes) != list(other.nodes)
 
 
-@pytest.mark.parametrize("name", [name for name in DIALS if name.split()[0] in STEP_SEARCHES])
+@dataclass
+class Unfinished:
+    """Draws attempts that come to no end: cut short by their length."""
+
+    def sample(self, requests: Sequence[SampleRequest]) -> list[list[list[Completion]]]:
+        return [
+            [[self._draw(r, prefix, i) for i in range(r.n)] for prefix in r.prefixes]
+            for r in requests
+        ]
+
+    def _draw(self, request: SampleRequest, prefix: tuple[int, ...], i: int) -> Completion:
+        count = 1 if request.params.stop else request.params.max_tokens
+        tokens = tuple(derive_seed(request.seed, prefix, i, k) % 3 for k in range(count))
+        return Completion(tokens, (-1.0,) * count, "stop" if request.params.stop else "length")
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("name", DIALS)
+def test_without_a_finished_attempt_there_is_no_answer(name: str, selection: str) -> None:
+    tree = Tree(Problem("toy", "?", "", "toy"), 0, (9,))
+    search = name.split()[0]
+    small = {"samples": 4, "branch": 2, "iterations": 9, "width": 2}
+    dials = {dial: small.get(dial, value) for dial, value in DIALS[name].items()}
+    stop = ("step",) if search in STEP_SEARCHES else ()
+    params = SamplingParams(max_tokens=PARAMS.max_tokens, stop=stop)
+    run([(tree, SEARCHES[search](tree, params=params, **dials))], Unfinished(), Oracle())
+    assert len(tree.nodes) > 1
+    assert not any(node.terminal for node in tree.nodes)
+    assert SELECTIONS[selection](tree, lambda leaf: "a guess") is None
+
+
+@pytest.mark.parametrize("name", [name for name in DIALS if name.split()[0] in SCORED_SEARCHES])
 def test_an_accepted_attempt_ends_a_search(name: str) -> None:
     whole, short = grown(name, 1), grown(name, 1, accept=1.0)
     assert answer(short) == GOAL
     assert short.sampled_tokens <= whole.sampled_tokens
-    tokens = [node.tokens for node in whole.nodes]
-    assert [node.tokens for node in short.nodes] == tokens[: len(short.nodes)]
+    assert best_value(short) == 1.0
+    if name not in ("best_of_n", "weighted_majority"):  # they draw a few at a time to stop early
+        tokens = [node.tokens for node in whole.nodes]
+        assert [node.tokens for node in short.nodes] == tokens[: len(short.nodes)]
+
+
+def test_a_search_that_asks_for_scores_can_be_told_what_to_accept() -> None:
+    for name, search in SEARCHES.items():
+        assert ("accept" in signature(search).parameters) == (name in SCORED_SEARCHES), name
 
 
 @pytest.mark.parametrize(
@@ -135,6 +189,25 @@ def test_an_accepted_attempt_ends_a_search(name: str) -> None:
         ("beam", {"width": 0}, "beam: width is 0"),
         ("beam", {"branch": 0}, "beam: branch is 0"),
         ("beam", {"accept": 1.5}, "beam: accept is 1.5"),
+        ("best_of_n", {"samples": 0}, "best_of_n: samples is 0"),
+        ("best_of_n", {"accept": -0.5}, "best_of_n: accept is -0.5"),
+        ("weighted_majority", {"accept": 2}, "weighted_majority: accept is 2"),
+        ("adaptive_consistency", {"samples": 0}, "adaptive_consistency: samples is 0"),
+        ("revision", {"samples": 0}, "revision: samples is 0"),
+        ("revision", {"window": 0}, "revision: window is 0"),
+        ("meta", {"samples": 0}, "meta: samples is 0"),
+        ("meta", {"accept": 1.01}, "meta: accept is 1.01"),
+        ("diverse_beam", {"width": 0}, "diverse_beam: width is 0"),
+        ("lookahead", {"lookahead": -1}, "lookahead: lookahead is -1"),
+        ("lookahead", {"branch": 0}, "lookahead: branch is 0"),
+        ("astar", {"weight": -1.0}, "astar: weight is -1.0"),
+        ("astar", {"weight": float("nan")}, "astar: weight is nan"),
+        ("astar", {"iterations": 0}, "astar: iterations is 0"),
+        ("dfs", {"prune": 1.1}, "dfs: prune is 1.1"),
+        ("dfs", {"prune": float("nan")}, "dfs: prune is nan"),
+        ("particle", {"width": 0}, "particle: width is 0"),
+        ("particle", {"resample_temperature": 0.0}, "resample_temperature is 0.0"),
+        ("particle", {"resample_temperature": float("inf")}, "resample_temperature is inf"),
         ("best_first", {"max_depth": 0}, "best_first: max_depth is 0"),
         ("best_first", {"iterations": 0}, "best_first: iterations is 0"),
         ("best_first", {"accept": float("nan")}, "best_first: accept is nan"),
@@ -179,7 +252,8 @@ class FullPolicy:
 @pytest.mark.parametrize("name", [name for name in DIALS if name.split()[0] in STEP_SEARCHES])
 def test_a_model_that_is_full_ends_a_search(name: str, limit: int) -> None:
     tree = Tree(Problem("toy", "?", "", "toy"), 0, (9,))
-    dials = {**DIALS[name], "max_depth": 10**6, "branch": 1}
+    dials = {dial: {"max_depth": 10**6, "branch": 1, "prune": 0}.get(dial, value)
+             for dial, value in DIALS[name].items()}  # fmt: skip
     search = SEARCHES[name.split()[0]](tree, params=PARAMS, **dials)
     run([(tree, search)], FullPolicy(limit), Oracle())
     assert max(len(tree.prefix(node)) for node in range(len(tree.nodes))) == limit
