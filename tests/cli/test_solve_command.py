@@ -127,8 +127,11 @@ def test_a_token_verifier_guides_and_an_outcome_verifier_chooses(
     "search",
     [
         ["beam", "--width", 2],
+        ["diverse_beam", "--width", 2],
         ["best_first", "--iterations", 6],
-        ["mcts", "--iterations", 6],
+        ["astar", "--iterations", 6, "--weight", 2],
+        ["dfs", "--iterations", 6, "--prune", 0.01],
+        ["mcts", "--iterations", 6, "--formula", "puct", "--exploration", 0.5],
     ],
     ids=lambda search: search[0],
 )
@@ -219,12 +222,28 @@ def test_a_run_killed_between_two_rows_ends_as_if_undisturbed(
     assert not partial.exists()
 
 
-def test_a_killed_process_is_taken_up(toy_policy: LocalPolicy, asked: Path, tmp_path: Path) -> None:
-    sample = ("--search", "sample", "--samples", 20)
-    _ = solved(toy_policy, asked, tmp_path / "whole", *sample)
+@pytest.mark.parametrize(
+    "search",
+    [
+        ["sample", "--samples", 20],
+        ["particle", "--width", 6, "--max-depth", 4, "--resample-temperature", 2],
+        ["meta", "--samples", 6],
+    ],
+    ids=lambda search: search[0],
+)
+def test_a_killed_process_is_taken_up(
+    search: list[object],
+    toy_policy: LocalPolicy,
+    asked: Path,
+    tmp_path: Path,
+    verifiers: dict[str, Path],
+) -> None:
+    judge = [] if search[0] == "sample" else ["--verifier", verifiers["outcome"]]
+    more = ("--search", *search, *judge)
+    _ = solved(toy_policy, asked, tmp_path / "whole", *more)
     out = tmp_path / "killed"
     partial = Path(f"{out}.partial")
-    command = [sys.executable, "-m", "system2", *words(toy_policy, asked, out, *sample)]
+    command = [sys.executable, "-m", "system2", *words(toy_policy, asked, out, *more)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
         deadline = time.monotonic() + 200
         while not (partial.exists() and partial.read_bytes().count(b"\n") > 1):
@@ -234,8 +253,31 @@ def test_a_killed_process_is_taken_up(toy_policy: LocalPolicy, asked: Path, tmp_
         job.kill()
     assert job.returncode == -signal.SIGKILL
     assert not out.exists()
-    _ = solved(toy_policy, asked, out, *sample)
+    _ = solved(toy_policy, asked, out, *more)
     assert_same_rows(out, tmp_path / "whole")
+
+
+def test_searches_that_read_text_are_searches_like_the_others(
+    toy_policy: LocalPolicy, asked: Path, tmp_path: Path, verifiers: dict[str, Path]
+) -> None:
+    few = ("--n", 5, "--budget", 300)
+    judge = ("--verifier", verifiers["outcome"])
+    _, rows = solved(
+        toy_policy, asked, tmp_path / "adaptive", *few, "--search", "adaptive_consistency"
+    )
+    assert all(4 <= len(row["nodes"]) - 1 <= 40 for row in rows)
+    manifest, rows = solved(
+        toy_policy, asked, tmp_path / "revision", *few, *judge, "--search", "revision",
+        "--samples", 3, "--window", 2, "--accept", 1,
+    )  # fmt: skip
+    assert (manifest["config"]["window"], manifest["config"]["accept"]) == (2, 1.0)
+    assert all(len(row["nodes"]) - 1 == 3 for row in rows)
+    _, rows = solved(toy_policy, asked, tmp_path / "meta", *few, *judge, "--search", "meta")
+    assert all(row["sampled_tokens"] <= 300 for row in rows)
+    for row in rows:
+        ended = [n for n in row["nodes"] if n["terminal"]]
+        assert ended
+        assert all(node["value"] is not None for node in ended)
 
 
 def test_what_was_begun_with_other_weights_is_begun_anew(
@@ -281,6 +323,23 @@ def test_what_was_begun_with_other_weights_is_begun_anew(
         (["--width", "4"], "greedy has no use for --width"),
         (["--search", "beam", "--samples", "4"], "beam has no use for --samples"),
         (["--search", "best_first", "--max-depth", "0"], "--max-depth"),
+        (["--search", "sample", "--accept", "0.5"], "sample has no use for --accept"),
+        (["--search", "particle", "--branch", "2"], "particle has no use for --branch"),
+        (["--search", "beam", "--lookahead", "2"], "beam has no use for --lookahead"),
+        (["--search", "best_first", "--weight", "2"], "best_first has no use for --weight"),
+        (["--search", "dfs", "--resample-temperature", "1"], "no use for --resample-temperature"),
+        (["--search", "meta", "--window", "2"], "meta has no use for --window"),
+        (["--search", "astar", "--formula", "uct"], "astar has no use for --formula"),
+        (["--search", "mcts", "--formula", "ucb"], "--formula"),
+        (["--search", "mcts", "--exploration", "nan"], "--exploration"),
+        (["--search", "dfs", "--prune", "1.5"], "--prune"),
+        (["--search", "astar", "--weight", "-1"], "--weight"),
+        (["--search", "particle", "--resample-temperature", "0"], "--resample-temperature"),
+        (["--search", "lookahead", "--lookahead", "-1"], "--lookahead"),
+        (["--search", "revision", "--window", "0"], "--window"),
+        (["--search", "beam", "--accept", "2"], "--accept"),
+        (["--search", "particle"], "none is given"),
+        (["--search", "revision"], "none is given"),
         (["--search", "mcts"], "none is given"),
         (["--beta", "0.5"], "--verifier"),
         (["--alpha", "1.5"], "--alpha"),

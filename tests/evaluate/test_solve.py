@@ -1,6 +1,7 @@
 """Solving: search, selection and grade meet in a row; what is in a chunk changes nothing."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from system2.core import Problem, UserError
+from system2.core import Problem, ScoreRequest, UserError, derive_seed
 from system2.engine.local import LocalPolicy
 from system2.evaluate.solve import SolveConfig, equip, solve
 from system2.search import SEARCHES
@@ -38,6 +39,13 @@ def without_rounding(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for node in row["nodes"]:
             del node["logprobs"]
     return rows
+
+
+class WordVerifier:
+    """Opinions that depend on the tokens alone, to the last digit."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
+        return [[derive_seed(prefix) % 97 / 96 for prefix in r.prefixes] for r in requests]
 
 
 @pytest.fixture
@@ -76,6 +84,69 @@ def test_a_problem_is_solved_alike_in_any_chunk(
     assert whole == without_rounding(rows_of(toy_policy, sums[:6], config, chunk=4))
     alone = [row for problem in sums[:6] for row in rows_of(toy_policy, [problem], config)]
     assert whole == without_rounding(alone)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_search_solves_a_problem_alike_in_any_chunk(
+    search: str, toy_policy: LocalPolicy, sums: list[Problem]
+) -> None:
+    """So a run that is taken up again, chunk by chunk, ends as if undisturbed."""
+    dials = {"width": 2, "branch": 2, "max_depth": 3, "iterations": 4, "max_tokens": 12}
+    many = {} if search == "greedy" else {"samples": 4}
+    config = replace(SolveConfig(search, budget=70, seed=3), **dials, **many)
+    verifier = WordVerifier()
+    whole = without_rounding(rows_of(toy_policy, sums[:5], config, verifier=verifier))
+    parts = rows_of(toy_policy, sums[:2], config, verifier=verifier)
+    parts += rows_of(toy_policy, sums[2:5], config, verifier=verifier, chunk=1)
+    assert whole == without_rounding(parts)
+    assert all(0 < row["sampled_tokens"] <= 70 for row in whole)
+
+
+def test_votes_differ_from_samples_by_what_is_chosen_alone(
+    toy_policy: LocalPolicy, sums: list[Problem]
+) -> None:
+    def nodes(search: str, **how: Any) -> list[Any]:
+        rows = rows_of(toy_policy, sums[:6], replace(SAMPLE, search=search), **how)
+        return [row["nodes"] for row in rows]
+
+    assert nodes("majority") == nodes("sample")
+    scored = {"verifier": WordVerifier()}
+    assert nodes("weighted_majority", **scored) == nodes("best_of_n", **scored)
+    assert SolveConfig("majority").selection == SolveConfig("sample").selection == "majority"
+    assert SolveConfig("weighted_majority").selection == "weighted_majority"
+    assert SolveConfig("particle", select="majority").selection == "majority"
+
+
+def test_a_settled_vote_costs_less_and_a_revision_sees_what_was_written(
+    toy_policy: LocalPolicy, sums: list[Problem]
+) -> None:
+    twenty = replace(SAMPLE, search="majority", samples=20, temperature=0.3)
+    whole = rows_of(toy_policy, sums[:8], twenty)
+    settled = rows_of(toy_policy, sums[:8], replace(twenty, search="adaptive_consistency"))
+    counts = [len(row["nodes"]) - 1 for row in settled]
+    assert min(counts) >= 4
+    assert sum(counts) < sum(len(row["nodes"]) - 1 for row in whole)
+    prompts: list[str] = []
+
+    class Watched:
+        """The policy, with an eye on what it is asked."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(toy_policy, name)
+
+        def sample(self, requests: Any) -> Any:
+            prompts.extend(
+                toy_policy.tokenizer.decode(prefix) for r in requests for prefix in r.prefixes
+            )
+            return toy_policy.sample(requests)
+
+    revised = replace(SAMPLE, search="revision", samples=3, window=1)
+    policy: Any = Watched()
+    (row,) = rows_of(policy, sums[:1], revised, verifier=WordVerifier())
+    assert len(prompts) == 3
+    assert [node["parent"] for node in row["nodes"][1:]] == [0] * 3
+    for prompt, node in zip(prompts[1:], row["nodes"][1:], strict=False):
+        assert node["text"].strip() in prompt
 
 
 def test_another_seed_draws_otherwise(toy_policy: LocalPolicy, sums: list[Problem]) -> None:
@@ -138,6 +209,8 @@ def test_no_search_costs_more_than_its_budget(
         (SolveConfig(select="loudest"), "no selection 'loudest'"),
         (SolveConfig("sample", temperature=-1.0), "temperature"),
         (SolveConfig("sample", top_p=0.0), "top_p"),
+        (SolveConfig("adaptive_consistency", samples=0), "samples is 0"),
+        (SolveConfig("dfs", prune=2.0), "prune is 2.0"),
     ],
 )
 def test_a_wrong_word_is_named(

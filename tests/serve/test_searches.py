@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -13,8 +14,10 @@ import pytest
 
 from system2.core import Problem, SampleRequest, SamplingParams, Verifier
 from system2.engine.local import LocalPolicy, load_policy
-from system2.evaluate.solve import SELECTION_OF, SolveConfig, equip
+from system2.evaluate.reading import Reading
+from system2.evaluate.solve import SolveConfig, equip
 from system2.run import run
+from system2.search import SCORED_SEARCHES
 from system2.select import SELECTIONS
 from system2.tasks import find_task
 from system2.tree import Tree
@@ -26,7 +29,17 @@ SEARCHES: list[dict[str, Any]] = [
     {"search": "best_of_n", "samples": 4, "select": "weighted_majority"},
     {"search": "beam", "width": 2, "branch": 3, "max_depth": 4, "budget": 150},
     {"search": "best_first", "branch": 2, "iterations": 9},
-    {"search": "mcts", "branch": 2, "iterations": 4},
+    {"search": "mcts", "branch": 2, "iterations": 4, "formula": "puct", "exploration": 0.5},
+    {"search": "majority", "samples": 5},
+    {"search": "adaptive_consistency", "samples": 9},
+    {"search": "weighted_majority", "samples": 5, "accept": 0.99},
+    {"search": "revision", "samples": 3, "window": 2},
+    {"search": "meta", "samples": 3, "budget": 200},
+    {"search": "diverse_beam", "width": 2, "branch": 2, "max_depth": 4},
+    {"search": "lookahead", "width": 2, "branch": 2, "max_depth": 4, "lookahead": 1},
+    {"search": "astar", "branch": 2, "iterations": 5, "weight": 2.0},
+    {"search": "dfs", "branch": 2, "iterations": 5, "prune": 0.1},
+    {"search": "particle", "width": 4, "max_depth": 4, "resample_temperature": 0.5},
 ]
 
 
@@ -73,21 +86,26 @@ def test_a_search_finds_what_it_finds_offline(
     body = answer.json()
     tree = Tree(Problem("x", "", "", ""), 9, policy.tokenizer.prompt(questions[1]))
     dials = {dial: value for dial, value in search.items() if dial not in ("select", "budget")}
-    steps = replace(SolveConfig(max_tokens=60), **dials).steps(tree, "\n")
+    config = replace(SolveConfig(max_tokens=60), **dials)
+    tokenizer = policy.tokenizer
+    reading = Reading(
+        tokenizer, questions[1], tokenizer.prompt, partial(task.answer_of, tree.problem), "\n"
+    )
+    steps = config.steps(tree, "\n", reading)
     run([(tree, steps)], policy, verifier, budget=search.get("budget"))
     texts = {leaf: policy.tokenizer.decode(tree.completion(leaf)) for leaf in tree.leaves()}
 
     def answer_of(leaf: int) -> str | None:
         return task.answer_of(tree.problem, texts[leaf])
 
-    selection = search.get("select") or SELECTION_OF.get(search["search"], "best")
+    selection = search.get("select") or config.selection
     chosen = SELECTIONS[selection](tree, answer_of)
     assert chosen is not None
     assert body["choices"][0]["message"]["content"] == texts[chosen]
     assert body["usage"]["completion_tokens"] == tree.sampled_tokens <= search.get("budget", 10**9)
     told = body["system2"]
     assert (told["answer"], told["num_attempts"]) == (answer_of(chosen), len(texts))
-    if search["search"] != "greedy":
+    if search["search"] in SCORED_SEARCHES:
         assert told["value"] == pytest.approx(tree.nodes[chosen].value, abs=1e-4)
 
     *said, done = pieces.text.removesuffix("\n\n").split("\n\n")
