@@ -87,8 +87,7 @@ class SolveConfig:
         dials = {dial: getattr(self, dial) for dial in dials_of(self.search)}
         if "samples" in dials and self.samples is None:
             dials["samples"] = SAMPLES_OF.get(self.search, 1)
-        wanted = signature(SEARCHES[self.search]).parameters
-        dials |= {name: getattr(reading, name, _unread) for name in READERS if name in wanted}
+        dials |= {name: getattr(reading, name, _unread) for name in readers_of(self.search)}
         temperature = 0.0 if self.search == "greedy" else self.temperature
         stop = (step_stop,) if self.search in STEP_SEARCHES else ()
         params = SamplingParams(self.max_tokens, temperature, self.top_p, stop=stop)
@@ -107,9 +106,18 @@ def _unread(tokens: object) -> Any:
 
 def dials_of(search: str) -> tuple[str, ...]:
     """Return which of a configuration's `DIALS` a search has. Raises: `UserError`."""
+    return _taken(search, DIALS)
+
+
+def readers_of(search: str) -> tuple[str, ...]:
+    """Return which functions of a `Reading` a search takes. Raises: `UserError`."""
+    return _taken(search, READERS)
+
+
+def _taken(search: str, names: Iterable[str]) -> tuple[str, ...]:
     if search not in SEARCHES:
         raise UserError(f"no search {search!r}; there are {', '.join(SEARCHES)}")
-    return tuple(dial for dial in DIALS if dial in signature(SEARCHES[search]).parameters)
+    return tuple(name for name in names if name in signature(SEARCHES[search]).parameters)
 
 
 def solve(
@@ -151,8 +159,10 @@ def solve(
             yield _row(tree, policy, task, name, positions)
 
 
-def _reading(policy: AnyPolicy, task: Task, tree: Tree, config: SolveConfig) -> Reading:
-    """Return how the attempts at a tree's problem are read."""
+def _reading(policy: AnyPolicy, task: Task, tree: Tree, config: SolveConfig) -> Reading | None:
+    """Return how the attempts at a tree's problem are read, None where the search does not."""
+    if not readers_of(config.search):
+        return None
     return Reading(
         policy.tokenizer,
         tree.problem.prompt,

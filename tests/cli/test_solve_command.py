@@ -227,7 +227,6 @@ def test_a_run_killed_between_two_rows_ends_as_if_undisturbed(
     [
         ["sample", "--samples", 20],
         ["particle", "--width", 6, "--max-depth", 4, "--resample-temperature", 2],
-        ["meta", "--samples", 6],
     ],
     ids=lambda search: search[0],
 )
