@@ -112,7 +112,12 @@ def _commit() -> tuple[str, bool | None]:
     def git(*words: str) -> str:
         folder = str(Path(__file__).parent)
         done = subprocess.run(
-            ["git", "-C", folder, *words], capture_output=True, text=True, check=True, timeout=20
+            # no lock: one that is killed here would leave it behind in the user's checkout
+            ["git", "--no-optional-locks", "-C", folder, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
         )
         return done.stdout.strip()
 

@@ -47,6 +47,8 @@ def interval(found: Difference) -> list[float | None]:
 
 RECIPES = {
     "pass_at_k": "more samples of an early checkpoint, or longer training",
+    "best_of_n": "the best of N by a learned verifier, the majority, an oracle",
+    "hex_compute": "training longer, or searching more at test time, on small Hex",
 }
 """Every recipe that comes to a verdict, with what it weighs; `system2/recipes/NAME.py`."""
 

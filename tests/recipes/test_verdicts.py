@@ -8,11 +8,19 @@ from typing import Any
 import pytest
 
 from system2.cli.app import main
-from system2.recipes import pass_at_k
+from system2.recipes import best_of_n, hex_compute, pass_at_k
 from system2.recipes.verdict import RECIPES, find_recipe
 
-LITTLE: dict[str, tuple[Any, dict[str, int]]] = {
+LITTLE: dict[str, tuple[Any, dict[str, Any]]] = {
     "pass_at_k": (pass_at_k, {"train": 80, "problems": 6, "samples": 4, "checkpoints": 2}),
+    "best_of_n": (
+        best_of_n,
+        {"problems": 4, "samples": 4, "policy": "tiny", "verifier": "tiny/outcome"},
+    ),
+    "hex_compute": (
+        hex_compute,
+        {"size": 3, "positions": 6, "generations": (1, 2), "evaluations": (1, 3), "games": 3},
+    ),
 }
 """The module of each recipe, and the part of its small plan that a test makes smaller still."""
 
