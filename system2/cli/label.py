@@ -226,9 +226,9 @@ def process_verifier(
     aggregation: Literal["last", "min", "product"] = "last",
     step_stop: str | None = None,
     epochs: float = 2.0,
-    learning_rate: float = 3e-4,
+    learning_rate: float = 1e-3,
     micro_batches: MicroBatches = 1,
-    max_tokens: MicroTokens = 4096,
+    max_tokens: MicroTokens = 2048,
     seed: int = 42,
     json: Json = False,
 ) -> None:
@@ -261,7 +261,8 @@ def process_verifier(
     epochs
         Passes over the solutions.
     learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
+        Its peak; 10% warm-up, then a cosine to zero. 1e-3 is for a policy of a million weights,
+        1e-5 for one of billions.
     seed
         The order of the data.
     """

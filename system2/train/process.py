@@ -79,8 +79,8 @@ class ProcessFit:
     aggregation: Aggregation = "last"
     step_stop: str = "\n"
     epochs: float = 2.0
-    learning_rate: float = 3e-4
-    max_tokens: int = 4096
+    learning_rate: float = 1e-3
+    max_tokens: int = 2048
     micro_batches: int = 1
     weight_decay: float = 0.0
     mixed_precision: str = "no"
