@@ -27,22 +27,23 @@ def located_items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _listed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (where, object) of a JSON list, which is not held as a whole."""
     with open(path, encoding="utf-8-sig", errors="strict") as file:
-        stream = _Stream(file.read, str(path))
+        stream = Stream(file.read, str(path))
         stream.take("[")
-        while not stream.comes("]"):
+        is_next = not stream.comes("]")
+        while is_next:
             where = stream.where()
             found = stream.value()
             if not isinstance(found, dict):
                 raise UserError(f"{where}: not an object, but {str(found)[:40]}")
             yield where, cast(dict[str, Any], found)
-            if not stream.comes("]"):
-                stream.take(",")
+            if is_next := not stream.comes("]"):
+                stream.take(",")  # another must follow
         stream.take("]")
         if rest := stream.peek():
             raise UserError(f"{stream.where()}: {rest!r} follows the end of the list")
 
 
-class _Stream:
+class Stream:
     """JSON values out of a text that is read as they are asked for."""
 
     def __init__(self, read: Callable[[int], str], name: str) -> None:
@@ -90,9 +91,9 @@ class _Stream:
                 break
             except json.JSONDecodeError as error:
                 known = len(self._text) - self._at
+                at = f"{self._name}, line {self._line + error.lineno - self._first_line()}"
                 if known <= MAX_LINE_BYTES and self._more(max(65_536, known)):
                     continue
-                at = f"{self._name}, line {self._line + error.lineno - self._first_line()}"
                 raise UserError(f"{at}: not JSON ({error.msg})") from None
             except RecursionError:
                 raise UserError(f"{self.where()}: nested too deep to read") from None
