@@ -250,10 +250,8 @@ def fit_process_verifier(
 def calibrated(verifier: ProcessVerifier, texts: Sequence[JudgedText]) -> Calibration:
     """Return the calibration of a verifier that fits held-out texts; none fitted where none."""
     logits = verifier.logits_at([t.tokens for t in texts], [t.places for t in texts])
-    if not logits:
-        return Calibration()
     targets = torch.tensor([target for text in texts for target in text.targets])
-    return platt(torch.cat(logits), targets)
+    return platt(torch.cat([torch.empty(0), *logits]), targets)
 
 
 def platt(
@@ -266,6 +264,8 @@ def platt(
     verifier is never turned round. Raises: `ValueError` on logits that are not finite.
     """
     z, y = logits.double(), targets.double()
+    if not len(z):
+        return Calibration()
     if not bool(z.isfinite().all()):
         raise ValueError("a logit is not finite; there is nothing to calibrate")
 
