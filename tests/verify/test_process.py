@@ -81,10 +81,15 @@ def test_the_values_of_steps_become_one_by_hand(layout: ProcessLayout, policy: L
     alone = [value_alone(verifier, prefix) for prefix in prefixes]
     assert len({round(value, 4) for value in alone}) == 5
     steps = [alone[:1], alone[1:2], alone[1:3], alone[1:4], [*alone[1:3], alone[4]]]
-    for name, combine in (("last", lambda v: v[-1]), ("min", min), ("product", math.prod)):
+    by_hand = {
+        "last": [found[-1] for found in steps],
+        "min": [min(found) for found in steps],
+        "product": [math.prod(found) for found in steps],
+    }
+    for name, expected in by_hand.items():
         verifier.aggregation = cast(Aggregation, name)
         (values,) = verifier.score([ScoreRequest(PROBLEM, prefixes)])
-        assert values == pytest.approx([combine(found) for found in steps], abs=1e-5)
+        assert values == pytest.approx(expected, abs=1e-5)
 
 
 def test_aggregations_are_what_they_are_called() -> None:
