@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from system2.core import Problem, Task
     from system2.engine.local import LocalPolicy
     from system2.synthesise.step_values import LabelConfig, LabelledSolution
+    from system2.train.process import ProcessFit
+    from system2.verify.process import ProcessVerifier
 
 
 def label(
@@ -266,17 +268,9 @@ def process_verifier(
     seed
         The order of the data.
     """
-    from functools import partial
-
     from system2.store import make_manifest
     from system2.synthesise.prm_formats import read_labels
-    from system2.train.process import (
-        ProcessFit,
-        calibrated,
-        divide,
-        fit_process_verifier,
-        judged_texts,
-    )
+    from system2.train.process import ProcessFit, divide
     from system2.verify.folders import save_verifier
 
     loaded, precision = prepared(policy, out)
@@ -296,31 +290,45 @@ def process_verifier(
         mixed_precision=precision,
         seed=seed,
     )
-    judged = partial(
-        judged_texts,
-        tokenizer=loaded.tokenizer,
-        step_stop=config.step_stop,
-        max_positions=loaded.model.config.max_positions,
-    )
-    texts = list(judged(learned, labels=labels))
     described = {"policy": policy, "format": format, "labels": labels, **asdict(config)}
     manifest = make_manifest("train process-verifier", described, seed=seed, data=files)
-    verifier, steps, reports = fit_process_verifier(
-        loaded.model, loaded.tokenizer, texts, config, folder=work_folder(out)
+    verifier, counts, loss = _fitted(loaded, learned, kept, config, labels, out)
+    save_verifier(out, verifier, loaded.tokenizer, manifest=asdict(manifest))
+    finish_training(counts, loss, out, as_json=json)
+
+
+def _fitted(
+    policy: "LocalPolicy",
+    learned: "Sequence[LabelledSolution]",
+    kept: "Sequence[LabelledSolution]",
+    config: "ProcessFit",
+    labels: Literal["soft", "hard"],
+    out: Path,
+) -> "tuple[ProcessVerifier, dict[str, int], float | None]":
+    """Return a verifier trained and calibrated, what it was made of, and its last loss."""
+    from functools import partial
+
+    from system2.train.process import calibrated, fit_process_verifier, judged_texts
+
+    model, tokenizer = policy.model, policy.tokenizer
+    judged = partial(
+        judged_texts,
+        tokenizer=tokenizer,
+        step_stop=config.step_stop,
+        max_positions=model.config.max_positions,
     )
-    loss = last_loss(reports, f"training {layout}", steps)
+    texts = list(judged(learned, labels=labels))
+    verifier, steps, reports = fit_process_verifier(
+        model, tokenizer, texts, config, folder=work_folder(out)
+    )
+    loss = last_loss(reports, f"training {config.layout}", steps)
     held_out = list(judged(kept))
     if not held_out:
         warn("no problem is left to calibrate on: its values are as they were learned")
     verifier.calibration = calibrated(verifier.eval(), held_out)
-    save_verifier(out, verifier, loaded.tokenizer, manifest=asdict(manifest))
-    counts = {
-        "solutions": len(learned),
-        "values": sum(len(text.targets) for text in texts),
-        "held_out": len(kept),
-        "steps": steps,
-    }
-    finish_training(counts, loss, out, as_json=json)
+    num_values = sum(len(text.targets) for text in texts)
+    counts = {"solutions": len(learned), "values": num_values, "held_out": len(kept)}
+    return verifier, {**counts, "steps": steps}, loss
 
 
 def _step_stop(solutions: "Sequence[LabelledSolution]", given: str | None) -> str:

@@ -65,11 +65,13 @@ def split_of(pairs: Path) -> object:
 
 
 def split_in(manifest: Mapping[str, Any]) -> object:
+    """Return the split that a manifest names, None where it names none."""
     config: object = manifest.get("config")
     return cast(dict[str, object], config).get("split") if isinstance(config, dict) else None
 
 
 def json_bytes(value: object) -> bytes:
+    """Return a value as the bytes of a JSON file."""
     import json
 
     return json.dumps(value, indent=2).encode()
