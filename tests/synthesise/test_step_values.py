@@ -192,7 +192,7 @@ def test_rows_come_back(small_tokenizer: Tokenizer) -> None:
     for solution in labelled(small_tokenizer, config)[0]:
         row = json.loads(json.dumps(label_row(solution)))
         assert labelled_solution(row) == solution
-    bare = {
+    bare: dict[str, Any] = {
         "problem": {"id": "", "task": "", "prompt": "", "answer": ""},
         "steps": [],
         "values": [],
