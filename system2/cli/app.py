@@ -27,6 +27,7 @@ def build_app() -> "App":
 
     from system2.cli.demo import demo
     from system2.cli.grade import grade
+    from system2.cli.label import label
     from system2.cli.learn import explore, train
     from system2.cli.models import models
     from system2.cli.problems import problems
@@ -39,6 +40,7 @@ def build_app() -> "App":
         "demo": demo,
         "problems": problems,
         "explore": explore,
+        "label": label,
         "train": train,
         "solve": solve,
         "evaluate": evaluate,

@@ -1,9 +1,9 @@
 """`system2 explore` and `system2 train ...`: make training data, and learn from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -19,7 +19,16 @@ from system2.cli.options import (
     Share,
 )
 from system2.cli.solve import problems_of, taken_up, traces_of
-from system2.cli.terminal import finish, progress, warn
+from system2.cli.terminal import finish, progress
+from system2.cli.training import (
+    finish_training,
+    json_bytes,
+    last_loss,
+    prepared,
+    split_of,
+    warn_of_split,
+    work_folder,
+)
 from system2.cli.workers import Workers, check_workers, decoded_by
 from system2.core import Problem, Task
 
@@ -120,7 +129,7 @@ def explore(
         seed=seed,
     )
     found, drawn = problems_of(task, problems, split, n, seed)
-    _warn_of_split(split if problems is None else None)
+    warn_of_split(split if problems is None else None)
     check_workers(workers, policy)
     loaded = load_policy(policy, max_rows=batch)
     weaker = amateur or ("tiny-amateur" if policy == "tiny" else None)
@@ -243,7 +252,7 @@ def token_verifier(
     from system2.train.token_verifier import VerifierFit, fit_token_verifier
     from system2.verify.folders import save_verifier
 
-    loaded, precision = _prepared(policy, out)
+    loaded, precision = prepared(policy, out)
     config = VerifierFit(
         layout=layout,
         num_adapted=adapted,
@@ -257,80 +266,18 @@ def token_verifier(
     )
     files = [pairs, *others]
     for path in files:
-        _warn_of_split(_split_of(path))
+        warn_of_split(split_of(path))
     rows = [row for path in files for row in read_pairs(path, loaded.tokenizer)]
     described = {"policy": policy, **asdict(config)}
     manifest = make_manifest("train token-verifier", described, seed=seed, data=files)
-    verifier, steps, reports = fit_token_verifier(loaded.model, rows, config, folder=_work(out))
-    loss = _last_loss(reports, f"training {layout}", steps)
+    verifier, steps, reports = fit_token_verifier(
+        loaded.model, rows, config, folder=work_folder(out)
+    )
+    loss = last_loss(reports, f"training {layout}", steps)
     settings, made = {"alpha": alpha, "beta": beta}, asdict(manifest)
     save_verifier(out, verifier, loaded.tokenizer, settings=settings, manifest=made)
     num_pairs = sum(len(row.pairs) for row in rows)
-    _finish_training({"pairs": num_pairs, "steps": steps}, loss, out, as_json=json)
-
-
-@train.command(name="outcome-verifier")
-def outcome_verifier(
-    trees: Path,
-    /,
-    *,
-    out: Path,
-    policy: str = "tiny",
-    adapted: Adapted = 1,
-    epochs: float = 2.0,
-    learning_rate: float = 1e-5,
-    micro_batches: MicroBatches = 4,
-    max_tokens: MicroTokens = 4096,
-    seed: int = 42,
-    json: Json = False,
-) -> None:
-    """Train a verifier of whole attempts; the folder is then a --verifier of best_of_n.
-
-    It learns from graded attempts: system2 solve --search sample on training problems, with
-    the same policy. Started again after a kill, it goes on where it was.
-
-    Parameters
-    ----------
-    trees
-        The trees file of system2 solve.
-    out
-        The verifier's folder.
-    policy
-        The policy whose attempts it will judge: tiny, a checkpoint folder, or hub:NAME.
-    epochs
-        Passes over the attempts.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
-    seed
-        The order of the data.
-    """
-    from system2.store import make_manifest, read_trees
-    from system2.train.outcome import OutcomeFit, fit_outcome_verifier, solutions_of
-    from system2.verify.folders import save_verifier
-
-    loaded, precision = _prepared(policy, out)
-    config = OutcomeFit(
-        num_adapted=adapted,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        max_tokens=max_tokens,
-        micro_batches=micro_batches,
-        mixed_precision=precision,
-        seed=seed,
-    )
-    sampled, rows = read_trees(trees)
-    _warn_of_split(_split_in(sampled))
-    solutions = list(solutions_of(rows, loaded.tokenizer, str(trees)))
-    described = {"policy": policy, **asdict(config)}
-    manifest = make_manifest("train outcome-verifier", described, seed=seed, data=[trees])
-    verifier, steps, reports = fit_outcome_verifier(
-        loaded.model, solutions, config, folder=_work(out)
-    )
-    loss = _last_loss(reports, "training", steps)
-    save_verifier(out, verifier, loaded.tokenizer, manifest=asdict(manifest))
-    right = sum(solution.is_right for solution in solutions)
-    counts = {"attempts": len(solutions), "right": right, "steps": steps}
-    _finish_training(counts, loss, out, as_json=json)
+    finish_training({"pairs": num_pairs, "steps": steps}, loss, out, as_json=json)
 
 
 @train.command(name="sft")
@@ -380,8 +327,8 @@ def sft(
     from system2.verify.folders import policy_print
 
     _, drawn = problems_of(task, problems, split, n, seed, default=10_000)
-    _warn_of_split(split if problems is None else None)
-    loaded, precision = _prepared(policy, out)
+    warn_of_split(split if problems is None else None)
+    loaded, precision = prepared(policy, out)
     examples = sft_examples(loaded.tokenizer, drawn)
     batches, per_epoch = example_batches(
         examples, loaded.tokenizer.pad, max_tokens=max_tokens, seed=seed, per_step=micro_batches
@@ -398,73 +345,10 @@ def sft(
     data = [problems] if problems is not None else []
     manifest = make_manifest("train sft", described, seed=seed, data=data)
     model, about = loaded.model, (policy_print(loaded.model), max_tokens, micro_batches, examples)
-    reports = fit(model.train(), batches, next_token_loss, config, folder=_work(out), about=about)
-    loss = _last_loss(reports, "training", config.steps)
-    extra = {"manifest.json": _json_bytes(asdict(manifest))}
+    reports = fit(
+        model.train(), batches, next_token_loss, config, folder=work_folder(out), about=about
+    )
+    loss = last_loss(reports, "training", config.steps)
+    extra = {"manifest.json": json_bytes(asdict(manifest))}
     save_model(out, model, loaded.tokenizer.folder, extra=extra)
-    _finish_training({"problems": len(drawn), "steps": config.steps}, loss, out, as_json=json)
-
-
-def _prepared(policy: str, out: Path) -> "tuple[LocalPolicy, str]":
-    """Return the policy to train on, in float32, and the precision to multiply in.
-
-    Raises: `UserError` where `out` cannot be written, before the work is done for nothing.
-    """
-    from system2.engine.local import load_policy
-    from system2.engine.weights import check_replaceable
-
-    check_replaceable(out, ())
-    loaded = load_policy(policy, dtype="float32")
-    has_cuda = loaded.model.model.norm.weight.device.type == "cuda"
-    return loaded, "bf16" if has_cuda else "no"
-
-
-def _work(out: Path) -> Path:
-    """Return where checkpoints are kept until `out` is written."""
-    return Path(f"{out}.partial")
-
-
-def _last_loss(reports: Iterable[Any], label: str, steps: int) -> float | None:
-    """Train to the end; return the last step's loss, None where nothing was left to do."""
-    loss = None
-    for report in progress(reports, label, total=steps):
-        loss = float(report.loss)
-    return loss
-
-
-def _finish_training(
-    counts: Mapping[str, int], loss: float | None, out: Path, *, as_json: bool
-) -> None:
-    """Drop the checkpoints and say what was made."""
-    from system2.train.loop import forget_training
-
-    forget_training(_work(out))
-    said = ", ".join(f"{count} {name}" for name, count in counts.items())
-    last = f", last loss {loss:.4f}" if loss is not None else ""
-    result = {**counts, "loss": loss, "out": str(out)}
-    finish(f"trained: {said}{last}: {out}", result, as_json=as_json)
-
-
-def _warn_of_split(split: object) -> None:
-    """Warn of training data from held-out problems; None: not known where they are from."""
-    if split not in (None, "train"):
-        warn(f"these are {split} problems: what is measured on them afterwards means nothing")
-
-
-def _split_of(pairs: Path) -> object:
-    """Return the split that a file of pairs was made from, None where nothing says it."""
-    from system2.engine.tokenizer import read_json
-    from system2.store import manifest_path
-
-    return _split_in(read_json(manifest_path(pairs), default={}))
-
-
-def _split_in(manifest: Mapping[str, Any]) -> object:
-    config: object = manifest.get("config")
-    return cast(dict[str, object], config).get("split") if isinstance(config, dict) else None
-
-
-def _json_bytes(value: object) -> bytes:
-    import json
-
-    return json.dumps(value, indent=2).encode()
+    finish_training({"problems": len(drawn), "steps": config.steps}, loss, out, as_json=json)

@@ -58,6 +58,10 @@ class Tokenizer:
         """
         return tuple(self.rust.encode(text, add_special_tokens=False).ids)
 
+    def encode_plain(self, text: str) -> Tokens:
+        """Return the tokens of a text, of which none is special: such texts are broken up."""
+        return self.encode(self._without_specials(text))
+
     def decode(self, tokens: Sequence[int], *, with_special: bool = False) -> str:
         """Return the text of tokens; special tokens are left out unless asked for."""
         return self.rust.decode(list(tokens), skip_special_tokens=not with_special)

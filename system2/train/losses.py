@@ -52,3 +52,13 @@ def outcome_loss(
     return functional.binary_cross_entropy_with_logits(
         logits[is_target], outcomes[is_target].to(logits), reduction="sum"
     )
+
+
+def value_loss(
+    logits: Float[Tensor, "place"], targets: Float[Tensor, "place"]
+) -> Float[Tensor, ""]:
+    """Return the summed cross-entropy (nats) of values against targets in [0, 1].
+
+    A target may be a share: the gradient is then that of all its rollouts' outcomes, averaged.
+    """
+    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum")

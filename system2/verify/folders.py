@@ -2,17 +2,21 @@
 
 A verifier that reads the policy's hidden states is worth nothing on another policy's, and one
 for another tokenizer judges other tokens than it is asked about: both are refused by name.
+
+A new kind of verifier is a module with `score` (or a guide's module) that has its `policy`, a
+function that makes it of what its folder says, one that says it, and a line in `VERIFIERS`.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from system2.core import UserError
 from system2.engine.embedded import EMBEDDED_VERIFIERS
@@ -20,10 +24,55 @@ from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel
 from system2.engine.tokenizer import Tokenizer, read_json
 from system2.engine.weights import load_tensors, read_tensors, state_of, write_folder
+from system2.verify import outcome, process, token
 from system2.verify.outcome import OutcomeVerifier
-from system2.verify.token import LAYOUTS, TokenVerifier
+from system2.verify.process import ProcessVerifier
+from system2.verify.token import TokenVerifier
 
-LearnedVerifier: TypeAlias = TokenVerifier | OutcomeVerifier
+LearnedVerifier: TypeAlias = TokenVerifier | OutcomeVerifier | ProcessVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKind:
+    """A kind of verifier that can be kept in a folder.
+
+    `made` is its class. `make(policy, described)` returns it for a policy out of what its
+    `verifier.json` says, before its weights are loaded, or raises a `UserError` that names the
+    field at fault; `describe(verifier)` returns what `make` will need: a "layout" among it,
+    "separate" where the verifier reads no hidden states of the policy, so that it may judge
+    another policy of the same tokenizer. `changes` are the described fields that may be given
+    another value as it is loaded. `command` makes one.
+    """
+
+    made: type[nn.Module]
+    make: Callable[[LocalPolicy, Mapping[str, Any]], LearnedVerifier]
+    describe: Callable[[Any], dict[str, Any]]
+    command: str
+    changes: tuple[str, ...] = ()
+
+
+VERIFIERS: dict[str, VerifierKind] = {
+    "token": VerifierKind(TokenVerifier, token.made, token.described, "train token-verifier"),
+    "outcome": VerifierKind(
+        OutcomeVerifier, outcome.made, outcome.described, "train outcome-verifier"
+    ),
+    "process": VerifierKind(
+        ProcessVerifier,
+        process.made,
+        process.described,
+        "train process-verifier",
+        changes=("aggregation",),
+    ),
+}
+"""Every kind of learned verifier, by the `kind` in its folder's `verifier.json`."""
+
+
+def kind_of(verifier: nn.Module) -> str:
+    """Return the name of a verifier's kind. Raises: `ValueError` where it is of none."""
+    for name, kind in VERIFIERS.items():
+        if type(verifier) is kind.made:
+            return name
+    raise ValueError(f"{type(verifier).__name__} is no kind of verifier that can be saved")
 
 
 def tokenizer_print(tokenizer: Tokenizer) -> str:
@@ -59,14 +108,13 @@ def save_verifier(
     (chosen on validation problems);
     `dtype` None keeps the parameters' own.
     """
-    is_token = isinstance(verifier, TokenVerifier)
+    kind = kind_of(verifier)
     description = {
-        "kind": "token" if is_token else "outcome",
-        "layout": verifier.layout if is_token else None,
-        "num_adapted": verifier.top.num_adapted,
+        "kind": kind,
+        **VERIFIERS[kind].describe(verifier),
         "settings": dict(settings or {}),
         "tokenizer": tokenizer_print(tokenizer),
-        "policy": policy_print(verifier.top.policy),
+        "policy": policy_print(verifier.policy),
         "manifest": dict(manifest or {}),
     }
     tensors: dict[str, Tensor] = state_of(verifier, dtype)
@@ -104,37 +152,47 @@ def find_verifier(name: str) -> Path:
     raise UserError(f"no verifier {name!r}: no verifier.json there (shipped ones: {known})")
 
 
-def load_verifier(name: str, policy: LocalPolicy) -> tuple[LearnedVerifier, dict[str, Any]]:
+def load_verifier(
+    name: str, policy: LocalPolicy, *, changes: Mapping[str, object] | None = None
+) -> tuple[LearnedVerifier, dict[str, Any]]:
     """Load a verifier for a policy; return it with the settings chosen for it.
 
-    Raises: `UserError` where it was trained for another tokenizer or another policy, or its
-    folder is broken.
+    `changes` are given instead of what the folder says (a process verifier's "aggregation").
+    Raises: `UserError` where it was trained for another tokenizer or another policy, its
+    folder is broken, or it has nothing of that name to change.
     """
     folder = find_verifier(name)
     path = folder / "verifier.json"
     raw = read_json(path)
-    model = policy.model
     if raw.get("tokenizer") != tokenizer_print(policy.tokenizer):
         raise UserError(
             f"{folder}: this verifier was trained for another tokenizer than the policy's; "
-            "train one for this policy (system2 train token-verifier)"
+            f"train one for this policy (system2 {_command(raw)})"
         )
-    kind, layout, count = raw.get("kind"), raw.get("layout"), raw.get("num_adapted")
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise UserError(f"{path}: num_adapted is {count!r}, not a whole number")
-    if kind == "token" and layout in LAYOUTS:
-        verifier: LearnedVerifier = TokenVerifier(model, layout, count)
-    elif kind == "outcome":
-        verifier = OutcomeVerifier(model, count)
-    else:
-        raise UserError(f"{path}: kind {kind!r} with layout {layout!r} is not known")
-    if layout != "separate" and raw.get("policy") != policy_print(model):
+    kind = VERIFIERS.get(str(raw.get("kind")))
+    if kind is None:
+        known = ", ".join(VERIFIERS)
+        raise UserError(f"{path}: kind {raw.get('kind')!r} is not known; there are {known}")
+    for change in changes or {}:
+        if change not in kind.changes:
+            raise UserError(f"{folder}: a verifier of kind {raw['kind']} has no {change} to change")
+    try:
+        verifier = kind.make(policy, {**raw, **(changes or {})})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if raw.get("layout") != "separate" and raw.get("policy") != policy_print(policy.model):
         raise UserError(
             f"{folder}: this verifier reads the hidden states of another policy; "
-            "train one for this policy (system2 train token-verifier)"
+            f"train one for this policy (system2 {kind.command})"
         )
     load_tensors(verifier, folder, read_tensors(folder))
     return verifier.eval(), _settings(raw, path)
+
+
+def _command(raw: Mapping[str, Any]) -> str:
+    """Return the command that makes verifiers of the described kind."""
+    kind = VERIFIERS.get(str(raw.get("kind")))
+    return "train token-verifier" if kind is None else kind.command
 
 
 def _settings(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:

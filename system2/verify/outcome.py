@@ -5,15 +5,17 @@ every token of a solution is trained to tell the outcome, and the value is read 
 Scores whole solutions for best-of-N, and prefixes as well as it can.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from system2.core import ScoreRequest, Tokens
+from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel
-from system2.verify.trunk import TopLayers
+from system2.verify.trunk import TopLayers, adapted_layers
 
 
 class OutcomeVerifier(nn.Module):
@@ -22,6 +24,11 @@ class OutcomeVerifier(nn.Module):
     def __init__(self, policy: LanguageModel, num_adapted: int) -> None:
         super().__init__()
         self.top = TopLayers(policy, num_adapted, num_outputs=1)
+
+    @property
+    def policy(self) -> LanguageModel:
+        """The policy whose hidden states it reads."""
+        return self.top.policy
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
         """Return the logit, at every token, that the solution ends right."""
@@ -52,3 +59,13 @@ class OutcomeVerifier(nn.Module):
             for i, value in zip(some, ends, strict=True):
                 values[i] = value
         return values
+
+
+def made(policy: LocalPolicy, described: Mapping[str, Any]) -> OutcomeVerifier:
+    """Return a verifier of the described shape, its weights to be loaded. Raises: `UserError`."""
+    return OutcomeVerifier(policy.model, adapted_layers(described))
+
+
+def described(verifier: OutcomeVerifier) -> dict[str, Any]:
+    """Return what `made` needs to make its like."""
+    return {"layout": None, "num_adapted": verifier.top.num_adapted}

@@ -17,22 +17,24 @@ We differ from the reference (yc1999/LLM2 at 8be7f5d) where it errs: any batch s
 greedy, the mean is over real pairs, no vocabulary logits in a scalar verifier, one cache.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from system2.core import UserError
 from system2.engine import native
 from system2.engine.attention import Window
+from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel
 from system2.engine.sampling import Plausible, cut, plausible
 from system2.engine.session import Session
 from system2.engine.step import Step
-from system2.verify.trunk import TopLayers
+from system2.verify.trunk import TopLayers, adapted_layers
 
 Layout: TypeAlias = Literal["separate", "shared", "vocab"]
 LAYOUTS: tuple[Layout, ...] = ("separate", "shared", "vocab")
@@ -108,6 +110,19 @@ class TokenVerifier(nn.Module):
         if self.layout != "vocab":
             return self.top.head(own)[:, 0].float()
         return (own.float() * self.top.head.weight[ids].float()).sum(-1) - logits
+
+
+def made(policy: LocalPolicy, described: Mapping[str, Any]) -> TokenVerifier:
+    """Return a verifier of the described shape, its weights to be loaded. Raises: `UserError`."""
+    layout, count = described.get("layout"), adapted_layers(described)
+    if layout not in LAYOUTS:
+        raise UserError(f"kind 'token' with layout {layout!r} is not known")
+    return TokenVerifier(policy.model, layout, count)
+
+
+def described(verifier: TokenVerifier) -> dict[str, Any]:
+    """Return what `made` needs to make its like."""
+    return {"layout": verifier.layout, "num_adapted": verifier.top.num_adapted}
 
 
 @dataclass(slots=True)

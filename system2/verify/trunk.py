@@ -5,6 +5,8 @@ head are trained and stored. With all layers copied, and the embeddings, it is a
 """
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -95,3 +97,11 @@ class TopLayers(nn.Module):
         embed = self.embed if self.embed is not None else self.policy.model.embed_tokens
         x = given if self.tap else embed(given)
         return normed(step.run(x), self.norm.weight, self.norm.eps)
+
+
+def adapted_layers(described: Mapping[str, Any]) -> int:
+    """Return the number of adapted layers that a verifier's folder says. Raises: `UserError`."""
+    count: object = described.get("num_adapted")
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise UserError(f"num_adapted is {count!r}, not a whole number")
+    return count

@@ -130,7 +130,7 @@ def test_another_policy_is_refused_but_by_a_verifier_of_its_own_trunk(
     [
         ({"layout": "sideways"}, "'sideways' is not known"),
         ({"layout": ["shared"]}, "is not known"),
-        ({"kind": "process"}, "'process'"),
+        ({"kind": "clairvoyant"}, "'clairvoyant' is not known"),
         ({"kind": None}, "is not known"),
         ({"num_adapted": "1"}, "num_adapted"),
         ({"num_adapted": True}, "num_adapted"),
