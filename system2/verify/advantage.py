@@ -114,9 +114,7 @@ class AdvantageVerifier(nn.Module):
             ]
         )
         found: list[list[float]] = []
-        for request, before, prefixes, values in zip(
-            requests, parents, asked, judged, strict=True
-        ):
+        for request, before, prefixes, values in zip(requests, parents, asked, judged, strict=True):
             value_of = dict(zip(prefixes, values, strict=True))
             found.append(
                 [

@@ -37,7 +37,9 @@ from system2.verify.neighbours import Solved, SolvedIndex
 from system2.verify.starts import completion_starts
 
 QUESTION = "Is this solution right? Answer Yes or No."
-CHAIN_QUESTION = "Is this solution right? Check it step by step, then answer: Right: Yes or Right: No."
+CHAIN_QUESTION = (
+    "Is this solution right? Check it step by step, then answer: Right: Yes or Right: No."
+)
 MARK = "Right:"
 """What stands before the verdict at the end of a written check."""
 MOST = 1_000_000
@@ -123,9 +125,7 @@ class GenerativeVerifier(nn.Module):
             values = iter(self.probabilities(prompts, self.reply))
         return [[next(values) for _ in request.prefixes] for request in requests]
 
-    def question(
-        self, problem: Problem, attempt: str, neighbours: Sequence[Solved] = ()
-    ) -> Tokens:
+    def question(self, problem: Problem, attempt: str, neighbours: Sequence[Solved] = ()) -> Tokens:
         """Return the tokens that ask whether an attempt (text) at a problem is right.
 
         What does not fit into the model's positions is left out: first the solved problems,
@@ -178,9 +178,7 @@ class GenerativeVerifier(nn.Module):
             for completion in completions
         ]
         verdicts = self.probabilities(concluded, self.conclusion)
-        return [
-            math.fsum(verdicts[i : i + num]) / num for i in range(0, len(verdicts), num)
-        ]
+        return [math.fsum(verdicts[i : i + num]) / num for i in range(0, len(verdicts), num)]
 
     def _concluded(self, prompt: Tokens, check: Tokens) -> Tokens:
         """Return a question and a written check, up to where its verdict is to come."""
@@ -208,7 +206,8 @@ class GenerativeVerifier(nn.Module):
                 ends = torch.tensor([len(texts[j]) - 1 for j in some], device=weight.device)
                 last = states[torch.arange(len(some), device=weight.device), ends]
                 logits = (last @ weight[[verdicts.yes, verdicts.no]].T).float()
-                for j, value in zip(some, logits.softmax(dim=1)[:, 0].tolist(), strict=True):
+                values: Any = logits.softmax(dim=1)[:, 0].tolist()
+                for j, value in zip(some, values, strict=True):
                     found[j] = value
                 some = []
         return found

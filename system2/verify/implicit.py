@@ -110,7 +110,8 @@ class ImplicitVerifier(nn.Module):
     def values(self, prefixes: Sequence[Tokens], starts: Sequence[int]) -> list[float]:
         """Return the value of each prefix, whose first `starts[i]` tokens are the prompt."""
         sums = [math.fsum(rewards) for rewards in self.rewards(prefixes, starts)]
-        return self.calibration.values(torch.tensor(sums, dtype=torch.float64)).tolist()
+        rewards = torch.tensor(sums, dtype=torch.float64)
+        return self.calibration.values(rewards).tolist()
 
     @torch.inference_mode()
     def rewards(

