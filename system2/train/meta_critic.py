@@ -18,12 +18,12 @@ from typing import Literal, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from system2.core import Tokens, UserError, derive_seed
 from system2.synthesise.searched import Found, Searched
 from system2.train.batches import planned_batches
 from system2.train.loop import FitConfig, StepReport, fit, num_steps
+from system2.train.losses import value_loss
 from system2.train.placed import PlacedBatch, PlacedText, placed_batch
 from system2.verify.folders import policy_print
 from system2.verify.meta_critic import MetaCritic, described, with_tried
@@ -99,9 +99,7 @@ def _share_right(attempts: Iterable[Found], beginning: Tokens) -> float:
 def critic_loss(critic: MetaCritic, batch: PlacedBatch) -> Float[Tensor, ""]:
     """Return the cross-entropy (nats) of a batch's values, summed over its places."""
     logits = critic(batch.tokens)[batch.rows, batch.columns]
-    return functional.binary_cross_entropy_with_logits(
-        logits, batch.targets, weight=batch.weights, reduction="sum"
-    )
+    return value_loss(logits, batch.targets)
 
 
 def fit_meta_critic(

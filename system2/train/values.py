@@ -135,7 +135,7 @@ def node_values(verifier: ProcessVerifier, tree: StepTree) -> list[float | None]
     return found
 
 
-def value_loss(
+def regression_loss(
     verifier: ProcessVerifier, batch: PlacedBatch, expectile: float
 ) -> Float[Tensor, ""]:
     """Return the expectile loss of a batch, summed over its places."""
@@ -206,7 +206,7 @@ def _fit_round(
     )
 
     def loss(model: ProcessVerifier, batch: PlacedBatch) -> Float[Tensor, ""]:
-        return value_loss(model, batch, config.expectile)
+        return regression_loss(model, batch, config.expectile)
 
     made = (described(verifier), policy_print(verifier.policy))
     about = (config, number, made, texts)

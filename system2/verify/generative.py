@@ -143,7 +143,7 @@ class GenerativeVerifier(nn.Module):
                 _ = shown.pop()
             elif text:
                 # the end says most of how it came out
-                text, note = self.tokenizer.decode(self.tokenizer.encode(text)[over:]), "... "
+                text, note = self.tokenizer.decode(self.tokenizer.encode_plain(text)[over:]), "... "
             elif note:
                 note = ""
             else:
@@ -184,7 +184,7 @@ class GenerativeVerifier(nn.Module):
         """Return a question and a written check, up to where its verdict is to come."""
         text = self.tokenizer.decode(check).partition(MARK)[0].rstrip()
         room = self.model.config.max_positions - len(prompt) - self._room_of_conclusion()
-        written = self.tokenizer.encode(text)[: max(0, room)]
+        written = self.tokenizer.encode_plain(text)[: max(0, room)]
         return prompt + written + self.tokenizer.encode(f"\n{MARK}")
 
     @torch.inference_mode()

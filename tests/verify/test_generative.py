@@ -1,4 +1,4 @@
-"""Generative verifiers: Yes against No by definition, checks averaged, what does not fit left out."""
+"""Generative verifiers: Yes against No by definition, checks averaged, nothing overfull."""
 
 import math
 from dataclasses import replace

@@ -69,7 +69,9 @@ def test_steps_add_up_to_the_whole_and_differ_by_what_they_add(verifier: Implici
     assert steps == pytest.approx([sums[0], sums[1] - sums[0], sums[2] - sums[1]], abs=1e-5)
 
 
-def test_scores_leave_the_prompt_out(verifier: ImplicitVerifier, small_tokenizer: Tokenizer) -> None:
+def test_scores_leave_the_prompt_out(
+    verifier: ImplicitVerifier, small_tokenizer: Tokenizer
+) -> None:
     prompt = small_tokenizer.prompt(PROBLEM.prompt)
     attempt = small_tokenizer.encode("3 + 4 = 7")
     prefixes = (prompt + attempt, prompt, prompt + attempt[:1])
