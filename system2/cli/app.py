@@ -28,13 +28,14 @@ def build_app() -> "App":
     from system2.cli.demo import demo
     from system2.cli.grade import grade
     from system2.cli.label import label
-    from system2.cli.learn import explore, train
+    from system2.cli.learn import explore
     from system2.cli.models import models
     from system2.cli.problems import problems
     from system2.cli.recipe import recipe
     from system2.cli.serve import serve
     from system2.cli.show import show
     from system2.cli.solve import evaluate, solve
+    from system2.cli.verifiers import train  # the same group, with what is added there
 
     commands = {
         "demo": demo,

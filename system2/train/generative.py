@@ -17,6 +17,7 @@ from torch import Tensor
 
 from system2.core import Problem, UserError, derive_seed
 from system2.synthesise.searched import Searched
+from system2.synthesise.step_values import LabelledSolution
 from system2.train.batches import Example, TextBatch
 from system2.train.loop import FitConfig, StepReport, fit, num_steps
 from system2.train.losses import next_token_loss
@@ -59,6 +60,15 @@ def judged_attempts(search: Searched, verifier: GenerativeVerifier) -> Iterator[
         if text not in texts:
             yield Judged(search.problem, text, float(bool(node.is_right)))
         texts.add(text)
+
+
+def judged_steps(solution: LabelledSolution) -> Iterator[Judged]:
+    """Yield the beginnings of a labelled solution, up to each step whose value is known."""
+    text = ""
+    for step, label in zip(solution.steps, solution.labels, strict=True):
+        text += step
+        if label.value is not None:
+            yield Judged(solution.problem, text, label.value)
 
 
 def verdict_examples(

@@ -7,6 +7,7 @@ the cross-entropy variant, which needs no pairs). We differ from the paper in wh
 `verify.implicit`.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from system2.core import UserError
 from system2.train.batches import planned_batches
 from system2.train.loop import FitConfig, StepReport, fit, num_steps
 from system2.train.outcome import Solution, outcome_batch
+from system2.train.process import platt
 from system2.verify.folders import policy_print
 from system2.verify.implicit import ImplicitVerifier, described
+from system2.verify.process import Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,15 @@ def implicit_loss(verifier: ImplicitVerifier, batch: GradedBatch) -> Float[Tenso
     return functional.binary_cross_entropy_with_logits(
         rewards, batch.is_right.to(rewards), reduction="sum"
     )
+
+
+def calibrated(verifier: ImplicitVerifier, solutions: Sequence[Solution]) -> Calibration:
+    """Return the calibration that fits held-out attempts; none fitted where there is none."""
+    if not solutions:
+        return Calibration()
+    rewards_S = verifier.rewards([s.tokens for s in solutions], [s.start for s in solutions])
+    rewards = torch.tensor([math.fsum(rewards) for rewards in rewards_S])
+    return platt(rewards, torch.tensor([float(s.is_right) for s in solutions]))
 
 
 def fit_implicit_verifier(

@@ -115,19 +115,8 @@ def fit_meta_critic(
     last checkpoint. Raises: `UserError` where there are not both right and wrong attempts,
     where no problem has two attempts, or training diverges.
     """
-    attempts_S = [search.attempts() for search in searches]
-    _check_attempts(attempts_S)
-    texts = [
-        text
-        for search, attempts in zip(searches, attempts_S, strict=True)
-        for number in range(config.orders)
-        for text in critic_texts(
-            search.prompt,
-            _ordered(attempts, number, search.problem.id, config.seed),
-            critic.judge,
-            tried=config.tried,
-        )
-    ]
+    _check_attempts([search.attempts() for search in searches])
+    texts = all_texts(critic, searches, config)
     batches, per_epoch = planned_batches(
         texts,
         lambda text: len(text.tokens),
@@ -147,6 +136,23 @@ def fit_meta_critic(
     )
     about = (config, described(critic), policy_print(critic.policy), texts)
     return how.steps, fit(critic, batches, critic_loss, how, folder=folder, about=about)
+
+
+def all_texts(
+    critic: MetaCritic, searches: Sequence[Searched], config: CriticFit
+) -> list[PlacedText]:
+    """Return the texts of all searches, each in the orders that the configuration asks for."""
+    return [
+        text
+        for search in searches
+        for number in range(config.orders)
+        for text in critic_texts(
+            search.prompt,
+            _ordered(search.attempts(), number, search.problem.id, config.seed),
+            critic.judge,
+            tried=config.tried,
+        )
+    ]
 
 
 def _check_attempts(attempts_S: Sequence[Sequence[Found]]) -> None:

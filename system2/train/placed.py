@@ -4,6 +4,8 @@ Place in the flow: targets of prefixes -> `PlacedText`s -> batches -> `fit`. Pre
 are learned in one forward over it; a text that several prefixes share is run once.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from system2.core import Tokens
+from system2.core import Problem, Tokens, derive_seed
 from system2.train.batches import Example, text_batch
+from system2.train.process import HELD_OUT, platt
+from system2.verify.process import Calibration, ProcessVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +68,27 @@ def placed_batch(texts: Sequence[PlacedText]) -> PlacedBatch:
         weights=torch.tensor([weight for text in texts for weight in text.weights]),
         num_targets=len(set(zip(rows, columns, strict=True))),
     )
+
+
+def is_kept_out(problem: Problem) -> bool:
+    """Say whether a problem is kept out of training, to calibrate on: the same as a PRM's."""
+    return derive_seed("calibration", problem.prompt) % HELD_OUT == 0
+
+
+def calibrated(verifier: ProcessVerifier, texts: Sequence[PlacedText]) -> Calibration:
+    """Return the calibration that fits held-out texts; none fitted where there is no text.
+
+    Several targets of one place count as their mean.
+    """
+    if not texts:
+        return Calibration()
+    targets: list[float] = []
+    places: list[list[int]] = []
+    for text in texts:
+        of: defaultdict[int, list[float]] = defaultdict(list)
+        for place, target, weight in zip(text.places, text.targets, text.weights, strict=True):
+            of[place].append(weight * target)
+        places.append(list(of))
+        targets += [min(1.0, math.fsum(parts)) for parts in of.values()]
+    logits = verifier.logits_at([text.tokens for text in texts], places)
+    return platt(torch.cat(logits), torch.tensor(targets))

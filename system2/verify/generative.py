@@ -206,9 +206,8 @@ class GenerativeVerifier(nn.Module):
                 ends = torch.tensor([len(texts[j]) - 1 for j in some], device=weight.device)
                 last = states[torch.arange(len(some), device=weight.device), ends]
                 logits = (last @ weight[[verdicts.yes, verdicts.no]].T).float()
-                values: Any = logits.softmax(dim=1)[:, 0].tolist()
-                for j, value in zip(some, values, strict=True):
-                    found[j] = value
+                for j, value in zip(some, logits.softmax(dim=1)[:, 0], strict=True):
+                    found[j] = float(value)
                 some = []
         return found
 

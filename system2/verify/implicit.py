@@ -111,7 +111,7 @@ class ImplicitVerifier(nn.Module):
         """Return the value of each prefix, whose first `starts[i]` tokens are the prompt."""
         sums = [math.fsum(rewards) for rewards in self.rewards(prefixes, starts)]
         rewards = torch.tensor(sums, dtype=torch.float64)
-        return self.calibration.values(rewards).tolist()
+        return [float(value) for value in self.calibration.values(rewards)]
 
     @torch.inference_mode()
     def rewards(
