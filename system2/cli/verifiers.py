@@ -203,7 +203,7 @@ def meta_critic(
     out: Path,
     policy: str = "tiny",
     tried: Literal["wrong", "all", "none"] = "wrong",
-    orders: Count = 1,
+    orders: Count = 4,
     layout: Literal["shared", "separate"] = "shared",
     adapted: Adapted = 1,
     epochs: float = 2.0,
@@ -229,7 +229,8 @@ def meta_critic(
     policy
         The policy whose attempts it will judge: tiny, a checkpoint folder, or hub:NAME.
     tried
-        Which of the earlier attempts it is shown; none makes a plain critic, to compare with.
+        wrong: attempts up to the first right one, as a search would; all: every earlier one;
+        none: a plain critic, to compare with.
     orders
         Orders in which each tree's attempts are taken: as found, then shuffled.
     layout

@@ -1,12 +1,13 @@
 """Train a meta-critic: prefixes with the attempts that failed before them to their values.
 
 Place in the flow: a trees file with several attempts a problem -> `critic_texts` -> `fit` -> a
-`MetaCritic`. The attempts of a tree are taken in order: before the prefixes of attempt j stand
-the wrong ones among attempts 1 to j - 1 (a search goes on only while it has not found the right
-one), and the target is the share right of those attempts from j on that begin with the prefix.
-What was tried is thus never counted in the target, so the critic learns P(right | prefix, tried
-and failed): after wrong attempts of the same beginning a prefix is worth less. With `tried`
-"none" the same data make a plain critic, to compare with. Source: Meta-CoT (arXiv 2501.04682,
+`MetaCritic`. The attempts of a tree are taken in order, up to the first right one, as a search
+goes on only while it has not found it: before the prefixes of attempt j stand attempts 1 to
+j - 1, and the target is the share right of those attempts from j on that begin with the prefix.
+What was tried is thus never counted in the target, and each problem meets each number of
+failures once, so the critic learns P(right | prefix, tried and failed): after wrong attempts
+of the same beginning a prefix is worth less. With `tried` "none" the same data make a plain
+critic, to compare with. Source: Meta-CoT (arXiv 2501.04682,
 section 7, figure 30), which gives no recipe: this one is ours.
 """
 
@@ -30,7 +31,7 @@ from system2.verify.meta_critic import MetaCritic, described, with_tried
 from system2.verify.process import ProcessVerifier
 
 Tried: TypeAlias = Literal["wrong", "all", "none"]
-"""Which earlier attempts a critic is shown."""
+"""Which earlier attempts a critic is shown: those before the first right one, all, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,13 @@ class CriticFit:
     """How to train a meta-critic.
 
     `tried` says which earlier attempts it is shown; each tree's attempts are taken in
-    `orders` orders, the first as they were found, the others shuffled. The other fields are
+    `orders` orders, the first as they were found, the others shuffled (one order where none
+    is shown: all are the same). The other fields are
     as in `ValueFit`. Raises: `UserError` on a value out of its range.
     """
 
     tried: Tried = "wrong"
-    orders: int = 1
+    orders: int = 4
     epochs: float = 2.0
     learning_rate: float = 1e-5
     max_tokens: int = 4096
@@ -69,16 +71,15 @@ def critic_texts(
     """Return a text an attempt, with the value of each of its prefixes in the light of `tried`.
 
     The places are the ends of its steps, its own end, and the end of what stands before it.
+    With "wrong" there is no text of an attempt that comes after a right one.
     """
     room = judge.policy.config.max_positions
     texts: list[PlacedText] = []
     for j, attempt in enumerate(attempts):
         completion = attempt.completion
-        before = [
-            one.completion
-            for one in attempts[:j]
-            if tried == "all" or (tried == "wrong" and not one.is_right)
-        ]
+        if tried == "wrong" and j and attempts[j - 1].is_right:
+            break
+        before = [] if tried == "none" else [one.completion for one in attempts[:j]]
         tokens = with_tried(prompt + completion, len(prompt), before, judge.tokenizer, room)
         start = len(tokens) - len(completion)
         ends = sorted({0, *judge.step_ends.ends(completion), len(completion)})
@@ -145,7 +146,7 @@ def all_texts(
     return [
         text
         for search in searches
-        for number in range(config.orders)
+        for number in range(1 if config.tried == "none" else config.orders)
         for text in critic_texts(
             search.prompt,
             _ordered(search.attempts(), number, search.problem.id, config.seed),
