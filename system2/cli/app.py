@@ -27,6 +27,7 @@ def build_app() -> "App":
 
     from system2.cli.demo import demo
     from system2.cli.grade import grade
+    from system2.cli.judges import train  # the group, with what other files add to it
     from system2.cli.label import label
     from system2.cli.learn import explore
     from system2.cli.models import models
@@ -35,7 +36,6 @@ def build_app() -> "App":
     from system2.cli.serve import serve
     from system2.cli.show import show
     from system2.cli.solve import evaluate, solve
-    from system2.cli.verifiers import train  # the same group, with what is added there
 
     commands = {
         "demo": demo,

@@ -89,7 +89,7 @@ class AdvantageVerifier(nn.Module):
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Return values `[r][p]` in [0, 1].
 
-        Raises: `ValueError` where a prefix does not hold its problem's prompt.
+        Raises: `UserError` where a prefix does not hold its problem's prompt.
         """
         parents = [
             [

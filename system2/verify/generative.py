@@ -107,8 +107,8 @@ class GenerativeVerifier(nn.Module):
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Return values `[r][p]` in [0, 1]; the checks are drawn from seed, problem and prefix.
 
-        Raises: `UserError` where a problem leaves no room in the model's positions;
-        `ValueError` where a prefix does not hold its problem's prompt.
+        Raises: `UserError` where a problem leaves no room in the model's positions, or a
+        prefix does not hold its problem's prompt.
         """
         shown = self.index.nearest([r.problem for r in requests], self.judging.neighbours)
         prompts: list[Tokens] = []

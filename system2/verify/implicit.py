@@ -100,7 +100,7 @@ class ImplicitVerifier(nn.Module):
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Return values `[r][p]` in [0, 1].
 
-        Raises: `ValueError` where a prefix does not hold its problem's prompt.
+        Raises: `UserError` where a prefix does not hold its problem's prompt.
         """
         prefixes = [prefix for request in requests for prefix in request.prefixes]
         starts = [at for r in requests for at in completion_starts(self.tokenizer, r)]

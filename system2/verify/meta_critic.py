@@ -43,7 +43,7 @@ class MetaCritic(nn.Module):
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Return values `[r][p]` in [0, 1].
 
-        Raises: `ValueError` where a prefix does not hold its problem's prompt.
+        Raises: `UserError` where a prefix does not hold its problem's prompt.
         """
         tokenizer, room = self.judge.tokenizer, self.policy.config.max_positions
         texts = [

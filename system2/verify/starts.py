@@ -4,7 +4,7 @@ Place in the flow: a search hands a verifier whole prefixes; a verifier that add
 attempt's own tokens say, or cuts it into steps, has to know which tokens those are.
 """
 
-from system2.core import ScoreRequest, Tokens
+from system2.core import ScoreRequest, Tokens, UserError
 from system2.engine.tokenizer import Tokenizer
 
 
@@ -13,7 +13,7 @@ def completion_starts(tokenizer: Tokenizer, request: ScoreRequest) -> list[int]:
 
     Those of the problem's prompt where the prefix begins with them. Else (a conversation of
     several turns) all up to the last place where the chat template opens a reply.
-    Raises: `ValueError` where there is no such place.
+    Raises: `UserError` where there is no such place.
     """
     asked = tokenizer.prompt(request.problem.prompt)
     return [
@@ -27,7 +27,10 @@ def _reply_start(tokenizer: Tokenizer, request: ScoreRequest, prefix: Tokens) ->
     for end in range(len(prefix), len(opening) - 1, -1):
         if opening and prefix[end - len(opening) : end] == opening:
             return end
-    raise ValueError(f"a prefix of problem {request.problem.id} does not begin with its prompt")
+    raise UserError(
+        f"a prefix of problem {request.problem.id} does not begin with its prompt, and the chat "
+        "template opens no reply in it; use a verifier that needs neither (outcome, process)"
+    )
 
 
 def _reply_opening(tokenizer: Tokenizer) -> Tokens:

@@ -96,7 +96,7 @@ def test_another_conversation_starts_where_its_last_reply_is_opened(
     prefix = asked + small_tokenizer.encode("3 + 4 = 7")
     ((value,),) = verifier.score([ScoreRequest(PROBLEM, (prefix,))])
     assert value == pytest.approx(verifier.values([prefix], [len(asked)])[0], abs=1e-6)
-    with pytest.raises(ValueError, match="a prefix of problem p does not begin with its prompt"):
+    with pytest.raises(UserError, match="a prefix of problem p does not begin with its prompt"):
         verifier.score([ScoreRequest(PROBLEM, ((5, 6),))])
 
 
