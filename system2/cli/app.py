@@ -27,8 +27,9 @@ def build_app() -> "App":
 
     from system2.cli.demo import demo
     from system2.cli.grade import grade
+    from system2.cli.judges import train  # the group, with what other files add to it
     from system2.cli.label import label
-    from system2.cli.learn import explore, train
+    from system2.cli.learn import explore
     from system2.cli.models import models
     from system2.cli.problems import problems
     from system2.cli.recipe import recipe

@@ -4,6 +4,7 @@
 (LLM2's reference averages over padding: 0.371 instead of ln 2 for all-zero scores).
 """
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
@@ -62,3 +63,25 @@ def value_loss(
     A target may be a share: the gradient is then that of all its rollouts' outcomes, averaged.
     """
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+
+
+def expectile_loss(
+    predicted: Float[Tensor, "place"],
+    targets: Float[Tensor, "place"],
+    tau: float,
+    weights: Float[Tensor, "place"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return the summed asymmetric squared error, optionally weighted.
+
+    2 |tau - 1(u < 0)| u^2 with u = target - prediction (IQL, arXiv 2110.06169, equation 3,
+    doubled so that `tau` = 0.5 is the plain squared error). `tau` in (0, 1): above 0.5 falling
+    short costs more, and the least loss is reached nearer to the highest target.
+
+    >>> import torch
+    >>> float(expectile_loss(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]), 0.9))
+    0.5
+    """
+    errors = targets - predicted
+    slopes = 2 * torch.where(errors < 0, 1 - tau, tau)
+    losses = slopes * errors**2
+    return (losses if weights is None else losses * weights).sum()

@@ -24,12 +24,24 @@ from system2.engine.local import LocalPolicy
 from system2.engine.model import LanguageModel
 from system2.engine.tokenizer import Tokenizer, read_json
 from system2.engine.weights import load_tensors, read_tensors, state_of, write_folder
-from system2.verify import outcome, process, token
+from system2.verify import advantage, generative, implicit, meta_critic, outcome, process, token
+from system2.verify.advantage import AdvantageVerifier
+from system2.verify.generative import GenerativeVerifier
+from system2.verify.implicit import ImplicitVerifier
+from system2.verify.meta_critic import MetaCritic
 from system2.verify.outcome import OutcomeVerifier
 from system2.verify.process import ProcessVerifier
 from system2.verify.token import TokenVerifier
 
-LearnedVerifier: TypeAlias = TokenVerifier | OutcomeVerifier | ProcessVerifier
+LearnedVerifier: TypeAlias = (
+    TokenVerifier
+    | OutcomeVerifier
+    | ProcessVerifier
+    | ImplicitVerifier
+    | AdvantageVerifier
+    | GenerativeVerifier
+    | MetaCritic
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,24 @@ VERIFIERS: dict[str, VerifierKind] = {
         "train process-verifier",
         changes=("aggregation",),
     ),
+    "implicit": VerifierKind(
+        ImplicitVerifier, implicit.made, implicit.described, "train implicit-verifier"
+    ),
+    "pav": VerifierKind(
+        AdvantageVerifier,
+        advantage.made,
+        advantage.described,
+        "train advantage-verifier",
+        changes=("aggregation", "alpha", "best_of"),
+    ),
+    "generative": VerifierKind(
+        GenerativeVerifier,
+        generative.made,
+        generative.described,
+        "train generative-verifier",
+        changes=("chains", "chain_tokens", "temperature", "neighbours", "embedding", "seed"),
+    ),
+    "meta": VerifierKind(MetaCritic, meta_critic.made, meta_critic.described, "train meta-critic"),
 }
 """Every kind of learned verifier, by the `kind` in its folder's `verifier.json`."""
 
