@@ -4,7 +4,8 @@ An option that one command explains in its own words stays in that command's doc
 """
 
 import math
-from typing import Annotated, TypeAlias
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -50,10 +51,19 @@ MicroBatches: TypeAlias = Annotated[Count, Parameter(help="Micro-batches an opti
 MicroTokens: TypeAlias = Annotated[
     Count, Parameter(help="Padded tokens a micro-batch: lower it if memory runs out.")
 ]
+Verifiers: TypeAlias = Annotated[tuple[str, ...], Parameter("--verifier", negative=())]
+"""The names of verifiers; each command says what they do in it."""
+Judge: TypeAlias = Annotated[
+    Literal["product", "min", "mean", "last"],
+    Parameter(
+        help="How the values of several verifiers make one. last: the one named last judges "
+        "finished attempts, the mean of those before it all that is unfinished."
+    ),
+]
 
 
-def check_scored(verifier: str | None, beta: float | None, gate: float) -> None:
+def check_scored(verifier: Sequence[str], beta: float | None, gate: float) -> None:
     """Refuse what weighs a token verifier's scores where none is named. Raises: `UserError`."""
     given = "--beta" if beta is not None else "--gate" if gate < 1 else None
-    if verifier is None and given:
+    if not verifier and given:
         raise UserError(f"{given} is for a token verifier's scores; name one by --verifier")

@@ -11,8 +11,10 @@ from system2.cli.options import (
     Count,
     Gate,
     Json,
+    Judge,
     NonNegative,
     Plausible,
+    Verifiers,
     Weight,
     check_scored,
 )
@@ -25,7 +27,8 @@ Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 def serve(
     *,
     policy: str = "tiny",
-    verifier: str | None = None,
+    verifier: Verifiers = (),
+    judge: Judge = "product",
     alpha: Plausible = None,
     beta: Weight = None,
     gate: Gate = 1.0,
@@ -53,8 +56,8 @@ def serve(
     policy
         tiny, a checkpoint folder, or hub:NAME.
     verifier
-        A verifier's folder, or tiny/NAME for one shipped with tiny. A token verifier (LLM2)
-        guides every completion; an outcome verifier scores the attempts of best_of_n.
+        A verifier's folder, or tiny/NAME for one shipped with tiny (repeatable). A token
+        verifier (LLM2) guides every completion; others judge what searches find.
     host
         The address to listen on (default: this machine alone).
     port
@@ -100,7 +103,7 @@ def serve(
         from system2.serve.server import serve as run
 
         loaded = replace(load_policy(policy, max_rows=batch), cache_bytes=cache_bytes)
-        guided, judge = equip(loaded, verifier, alpha=alpha, beta=beta, gate=gate)
+        guided, judged = equip(loaded, verifier, judge=judge, alpha=alpha, beta=beta, gate=gate)
         called = name or policy.removeprefix("hub:").rstrip("/").rpartition("/")[2]
         limits = Limits(
             max_body_bytes=max_body_bytes,
@@ -114,7 +117,7 @@ def serve(
             bound,
             name=called,
             limits=limits,
-            verifier=judge,
+            verifier=judged,
             hosts=hosts,
             api_key=api_key,
             shutdown_s=shutdown_s,

@@ -10,10 +10,12 @@ from system2.cli.options import (
     Count,
     Gate,
     Json,
+    Judge,
     NonNegative,
     NumProblems,
     PartOf,
     Plausible,
+    Verifiers,
     Weight,
     check_scored,
 )
@@ -24,6 +26,7 @@ from system2.core import Problem, Split, Task, UserError, Verifier
 if TYPE_CHECKING:
     from system2.engine.local import LocalPolicy
     from system2.engine.remote import RemotePolicy
+    from system2.evaluate.proposer import Proposer
     from system2.evaluate.solve import SolveConfig
     from system2.store import Journal
 
@@ -45,7 +48,8 @@ def solve(
     n: NumProblems = None,
     policy: str = "tiny",
     tokenizer: str | None = None,
-    verifier: str | None = None,
+    verifier: Verifiers = (),
+    judge: Judge = "product",
     alpha: Plausible = None,
     beta: Weight = None,
     gate: Gate = 1.0,
@@ -79,7 +83,9 @@ def solve(
         The tokenizer of a server's model: its checkpoint folder, or tiny.
     verifier
         A verifier's folder, or tiny/NAME for one shipped with tiny. A token verifier (LLM2)
-        guides decoding; an outcome verifier scores what best_of_n, beam, best_first and mcts find.
+        guides decoding; others judge what best_of_n, beam, best_first and mcts find. Repeatable:
+        one token verifier at most, and judges. oracle judges by the task's own grade of finished
+        attempts, optimal also by perfect play from what is unfinished (of tasks with a solver).
     search
         Whole attempts: greedy, sample, majority, adaptive_consistency, best_of_n,
         weighted_majority, revision, meta; step by step: beam, diverse_beam, lookahead, best_first,
@@ -101,6 +107,7 @@ def solve(
     """
     from dataclasses import asdict, replace
 
+    from system2.evaluate.proposer import Proposer, verifier_files
     from system2.evaluate.solve import SolveConfig
     from system2.evaluate.solve import solve as solved
 
@@ -111,19 +118,22 @@ def solve(
     )
     _check_dials(config, given, found, drawn[0])
     check_workers(workers, policy)
-    guided, judge = _proposer(policy, tokenizer, verifier, alpha, beta, gate, batch)
-    _check_verifier(search, verifier, judge, alpha, beta, gate)
+    named = Proposer(policy, tokenizer, verifier, judge, alpha, beta, gate, batch)
+    guided, judged = named.load(found)
+    _check_verifier(search, named, judged)
     described = {
         "task": found.name, "split": split if problems is None else None, "n": len(drawn),
-        "policy": policy, "verifier": verifier, "alpha": alpha, "beta": beta, **asdict(config),
+        "policy": policy, "verifier": recorded(verifier), "alpha": alpha, "beta": beta,
+        **asdict(config),
     }  # fmt: skip
     described |= {"gate": gate} if gate < 1 else {}
+    described |= {"judge": judge} if len(verifier) > 1 else {}
     described |= {"tokenizer": tokenizer} if tokenizer else {}
-    data = [*([problems] if problems else []), *_verifier_files(verifier)]
+    data = [*([problems] if problems else []), *verifier_files(verifier)]
     with decoded_by(guided, workers) as proposer:
         grades = _written(
             out, described, data, drawn, guided,
-            lambda rest: solved(proposer, found, rest, config, verifier=judge, chunk=CHUNK),
+            lambda rest: solved(proposer, found, rest, config, verifier=judged, chunk=CHUNK),
         )  # fmt: skip
     right = sum(grade is True for grade in grades)
     result = {"n": len(grades), "right": right, "out": str(out)}
@@ -154,36 +164,6 @@ def _written(
         grades = [row["grade"] for row in journal]
         journal.finish(header={"manifest": asdict(manifest)})
     return grades
-
-
-def _proposer(
-    policy: str,
-    tokenizer: str | None,
-    verifier: str | None,
-    alpha: float | None,
-    beta: float | None,
-    gate: float,
-    batch: int,
-) -> "tuple[LocalPolicy | RemotePolicy, Verifier | None]":
-    """Return the policy that a name stands for, here or on a server, and who scores attempts."""
-    import os
-
-    from system2.engine.local import load_policy
-    from system2.engine.remote import is_remote, load_remote
-    from system2.evaluate.solve import equip
-
-    if not is_remote(policy):
-        if tokenizer is not None:
-            raise UserError(f"--tokenizer is for servers; {policy} brings its own")
-        loaded = load_policy(policy, max_rows=batch)
-        return equip(loaded, verifier, alpha=alpha, beta=beta, gate=gate)
-    if verifier is not None or alpha is not None:
-        raise UserError(
-            "a verifier works inside the policy, which a server keeps to itself; "
-            "give it to the server: system2 serve --verifier"
-        )
-    key = os.environ.get("SYSTEM2_API_KEY") or os.environ.get("OPENAI_API_KEY")
-    return load_remote(policy, tokenizer, api_key=key, concurrency=batch), None
 
 
 def problems_of(
@@ -272,44 +252,35 @@ def _check_dials(
             raise UserError(f"search {config.search} has no use for --{dial.replace('_', '-')}")
 
 
-def _check_verifier(
-    search: str,
-    name: str | None,
-    judge: Verifier | None,
-    alpha: float | None,
-    beta: float | None,
-    gate: float,
-) -> None:
-    """Refuse a verifier that the search would not use, or lacks. Raises: `UserError`."""
+def recorded(verifiers: Sequence[str]) -> str | list[str] | None:
+    """Return what a manifest says of the verifiers: None, the name of the one, or all names."""
+    return list(verifiers) if len(verifiers) > 1 else next(iter(verifiers), None)
+
+
+def _check_verifier(search: str, named: "Proposer", judge: Verifier | None) -> None:
+    """Refuse verifiers that the search would not use, or lacks. Raises: `UserError`."""
+    from system2.evaluate.proposer import guides
     from system2.search import SCORED_SEARCHES
 
-    check_scored(name, beta, gate)
+    check_scored(named.verifiers, named.beta, named.gate)
+    judges = ", ".join(name for name in named.verifiers if not guides(name))
     if search in SCORED_SEARCHES and judge is None:
-        given = "none is given" if name is None else f"{name} judges tokens"
+        tokens = ", ".join(named.verifiers)
+        given = f"{tokens} judges tokens" if tokens else "none is given"
         raise UserError(
             f"search {search} needs a verifier of whole attempts, and {given} "
             "(system2 train outcome-verifier makes one)"
         )
     if judge is not None and search not in SCORED_SEARCHES:
         raise UserError(
-            f"{name} scores attempts, which search {search} does not ask for; "
+            f"{judges} scores attempts, which search {search} does not ask for; "
             f"use --search {SCORED_SEARCHES[0]}"
         )
-    if judge is not None and (alpha is not None or beta is not None or gate < 1):
+    is_weighed = named.alpha is not None or named.beta is not None or named.gate < 1
+    if judge is not None and is_weighed and not any(map(guides, named.verifiers)):
         raise UserError(
-            f"{name} scores whole attempts; --alpha, --beta and --gate are for token verifiers"
+            f"{judges} scores whole attempts; --alpha, --beta and --gate are for token verifiers"
         )
-
-
-def _verifier_files(name: str | None) -> list[Path]:
-    """Return the files that a verifier is made of."""
-    from system2.engine.weights import weight_files
-    from system2.verify.folders import find_verifier
-
-    if name is None:
-        return []
-    folder = find_verifier(name)
-    return [folder / "verifier.json", *weight_files(folder)]
 
 
 def evaluate(trees: Path, /, *, json: Json = False) -> None:

@@ -4,7 +4,7 @@ Place in the flow: problems and a policy come in, `run` steps a search a problem
 picks an attempt, the task grades it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -22,6 +22,8 @@ from system2.search.mcts import Formula
 from system2.select import SELECTIONS
 from system2.store import tree_row
 from system2.tree import Tree
+from system2.verify.combined import JudgeRule, combine
+from system2.verify.exact import EXACT_VERIFIERS, exact_verifier
 from system2.verify.folders import load_verifier
 from system2.verify.token import PlausibleGuide, TokenVerifier, VerifierGuide
 
@@ -217,25 +219,41 @@ def _row(
 
 def equip(
     policy: LocalPolicy,
-    verifier: str | None,
+    verifier: str | Sequence[str] | None,
     *,
+    task: Task | None = None,
+    judge: JudgeRule = "product",
     alpha: float | None = None,
     beta: float | None = None,
     gate: float = 1.0,
 ) -> tuple[LocalPolicy, Verifier | None]:
-    """Return a policy decoding under a verifier, and the verifier of whole solutions.
+    """Return a policy decoding under a verifier, and the one that judges what a search finds.
 
-    `verifier` names a folder or one shipped with `tiny` (None: none). A token verifier
-    guides the policy's decoding, with its own alpha and beta unless given, where the policy is
-    less sure than `gate`; an outcome verifier scores attempts. With alpha alone, the plausible
-    set is all that guides.
+    `verifier` names a folder, one shipped with `tiny`, or an exact one (`oracle`, `optimal`: by
+    the task), or several of them (None: none). A token verifier guides the policy's decoding,
+    with its own alpha and beta unless given, where the policy is less sure than `gate`; the
+    others judge, several of them by the rule `judge`. With alpha and no token verifier, the
+    plausible set is all that guides.
+    Raises: `UserError` on two token verifiers, one named twice, or an exact one without a task.
     """
-    if verifier is None:
-        guide = None if alpha is None else PlausibleGuide(alpha)
-        return replace(policy, guide=guide), None
-    learned, settings = load_verifier(verifier, policy)
-    if not isinstance(learned, TokenVerifier):
-        return policy, learned
-    a = alpha if alpha is not None else float(settings.get("alpha", 0.1))
-    b = beta if beta is not None else float(settings.get("beta", 0.25))
-    return replace(policy, guide=VerifierGuide(learned, a, b, gate)), None
+    names = (verifier,) if isinstance(verifier, str) else tuple(verifier or ())
+    guide = None if alpha is None else PlausibleGuide(alpha)
+    guided_by: str | None = None
+    judges: dict[str, Verifier] = {}
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"verifier {name} is named twice; once is enough")
+        if name in EXACT_VERIFIERS:
+            judges[name] = exact_verifier(name, task, policy.tokenizer)
+            continue
+        learned, settings = load_verifier(name, policy)
+        if not isinstance(learned, TokenVerifier):
+            judges[name] = learned
+            continue
+        if guided_by is not None:
+            raise UserError(f"{guided_by} and {name} both judge tokens; one can guide decoding")
+        a = alpha if alpha is not None else float(settings.get("alpha", 0.1))
+        b = beta if beta is not None else float(settings.get("beta", 0.25))
+        guided_by, guide = name, VerifierGuide(learned, a, b, gate)
+    guided = policy if guide is None and judges else replace(policy, guide=guide)
+    return guided, combine(judges, judge, policy.tokenizer)
