@@ -36,6 +36,7 @@ def build_app() -> "App":
     from system2.cli.serve import serve
     from system2.cli.show import show
     from system2.cli.solve import evaluate, solve
+    from system2.cli.sweep import sweep
 
     commands = {
         "demo": demo,
@@ -46,6 +47,7 @@ def build_app() -> "App":
         "solve": solve,
         "evaluate": evaluate,
         "show": show,
+        "sweep": sweep,
         "grade": grade,
         "recipe": recipe,
         "serve": serve,

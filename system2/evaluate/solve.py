@@ -4,7 +4,7 @@ Place in the flow: problems and a policy come in, `run` steps a search a problem
 picks an attempt, the task grades it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -18,6 +18,7 @@ from system2.engine.remote import RemotePolicy
 from system2.evaluate.reading import Reading, longest_prompt
 from system2.run import run
 from system2.search import SEARCHES, STEP_SEARCHES
+from system2.search.fill import REPEATED, fill
 from system2.search.mcts import Formula
 from system2.select import SELECTIONS
 from system2.store import tree_row
@@ -55,7 +56,8 @@ class SolveConfig:
 
     A search takes those of the dials that it has a parameter of; `max_tokens` is the longest
     attempt, or the longest step of a search over steps. `samples` None: as `SAMPLES_OF` says;
-    `exploration` None: the formula's own; `accept` None: no attempt ends a search early.
+    `exploration` None: the formula's own; `accept` None: no attempt ends a search early. With
+    `fill`, independent attempts are drawn until the budget is spent, whatever `samples` is.
     """
 
     search: str = "greedy"
@@ -79,6 +81,7 @@ class SolveConfig:
     resample_temperature: float = 1.0
     lookahead: int = 1
     window: int = 4
+    fill: bool = False
 
     def steps(self, tree: Tree, step_stop: str, reading: Reading | None = None) -> Steps[None]:
         """Return the search of a tree; `step_stop` ends a step.
@@ -86,6 +89,8 @@ class SolveConfig:
         `reading` serves the searches that read text; without it they can be made, not run.
         Raises: `UserError` on an unknown search and a dial out of its range.
         """
+        if self.fill and self.search in REPEATED:
+            return self._filling(tree, lambda config: config.steps(tree, step_stop, reading))
         dials = {dial: getattr(self, dial) for dial in dials_of(self.search)}
         if "samples" in dials and self.samples is None:
             dials["samples"] = SAMPLES_OF.get(self.search, 1)
@@ -99,6 +104,19 @@ class SolveConfig:
     def selection(self) -> str:
         """The name of the rule that chooses an attempt."""
         return self.select or SELECTION_OF.get(self.search, "best")
+
+    def _filling(self, tree: Tree, steps: Callable[["SolveConfig"], Steps[None]]) -> Steps[None]:
+        if self.budget is None:
+            raise UserError(f"search {self.search} has no budget to fill; give --budget")
+        once = replace(self, fill=False)
+        _ = steps(once)  # what is wrong with a dial is said now
+        return fill(
+            tree,
+            lambda count: steps(replace(once, samples=count)),
+            budget=self.budget,
+            max_tokens=self.max_tokens,
+            accept=self.accept,
+        )
 
 
 def _unread(tokens: object) -> Any:
