@@ -30,6 +30,8 @@ def build_app() -> "App":
     from system2.cli.judges import train  # the group, with what other files add to it
     from system2.cli.label import label
     from system2.cli.learn import explore
+    from system2.cli.learn import explore, train
+    from system2.cli.measure import measure
     from system2.cli.models import models
     from system2.cli.problems import problems
     from system2.cli.recipe import recipe
@@ -48,6 +50,7 @@ def build_app() -> "App":
         "evaluate": evaluate,
         "show": show,
         "sweep": sweep,
+        "measure": measure,
         "grade": grade,
         "recipe": recipe,
         "serve": serve,

@@ -114,8 +114,8 @@ def sweep(
     check_workers(workers, policy)
     swept = Sweep(
         proposer=proposer,
-        problems=_problems(_listed("task", task), problems, split, n),
-        verifiers=[_team(name) for name in _listed("verifier", verifier)],
+        problems=_problems(listed("task", task), problems, split, n),
+        verifiers=[team_of(name) for name in listed("verifier", verifier)],
         searches=_needed("searches", searches),
         budgets=[_count("budgets", text) for text in _needed("budgets", budgets)],
         seeds=[_whole("seeds", text) for text in _needed("seeds", seeds)],
@@ -184,7 +184,7 @@ def _problems(
     return found
 
 
-def _listed(option: str, given: Sequence[str]) -> list[str]:
+def listed(option: str, given: Sequence[str]) -> list[str]:
     """Return the entries of lists by commas; a name that is a path with a comma stays whole.
 
     Raises: `UserError` on an empty entry, or one that is named twice.
@@ -201,12 +201,12 @@ def _listed(option: str, given: Sequence[str]) -> list[str]:
 
 
 def _needed(option: str, given: Sequence[str]) -> list[str]:
-    if entries := _listed(option, given):
+    if entries := listed(option, given):
         return entries
     raise UserError(f"--{option} names nothing; give at least one")
 
 
-def _team(name: str) -> tuple[str, ...]:
+def team_of(name: str) -> tuple[str, ...]:
     """Return the verifiers that work together; a path with a plus stays whole."""
     parts = (name,) if Path(name).exists() else tuple(part.strip() for part in name.split("+"))
     if not all(parts):
