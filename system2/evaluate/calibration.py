@@ -94,7 +94,8 @@ def noise_mae(truths_N: Numbers, rollouts: int) -> float:
     """Return the MAE that perfect values would be measured to have, in [0, 1].
 
     The mean absolute deviation of a share of K rollouts (de Moivre: 2 m C(K, m) q^m
-    (1 - q)^(K - m + 1) / K at m = floor(Kq) + 1), at q the measured value itself.
+    (1 - q)^(K - m + 1) / K at m = floor(Kq) + 1), at q the measured value itself, which makes it
+    somewhat low for few rollouts (by a fifth at 8 of evenly spread values, a thirtieth at 64).
     Raises: `UserError` on fewer than 1 rollout.
     """
     if rollouts < 1:
@@ -156,10 +157,11 @@ def debiased_calibration_error(
     *,
     bins: int = BINS,
 ) -> float:
-    """Return the ECE less what chance adds to it, in [0, 1].
+    """Return the ECE less an estimate of what chance adds to it, in [0, 1].
 
     Kumar et al.'s correction: were each bin's gap d seen again with its standard error s, it
-    would come out as E|N(d, s)|; what that exceeds |d| by is taken off. s is over problems.
+    would come out as E|N(d, s)|; what that exceeds |d| by is taken off. s is over problems. Of
+    calibrated values it takes off some two fifths of what chance adds, never too much.
     """
     values, truths = checked(values_N, truths_N, problems_N)
     bin_of = _bins(values, bins)
@@ -172,8 +174,8 @@ def debiased_calibration_error(
         for i, residual in zip(at, residuals, strict=True):
             by_problem[problems_N[int(i)]] += float(residual) - gap
         error = math.sqrt(math.fsum(sum_ * sum_ for sum_ in by_problem.values())) / len(at)
-        total += len(at) * max(0.0, 2 * abs(gap) - _folded(gap, error))
-    return total / len(values)
+        total += len(at) * (2 * abs(gap) - _folded(gap, error))
+    return max(0.0, total / len(values))
 
 
 def _folded(mean: float, deviation: float) -> float:
