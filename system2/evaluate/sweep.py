@@ -36,6 +36,8 @@ from system2.tasks.answers import checker_versions
 
 CELLS = "cells.jsonl"
 """The file of the folder that the cells' rows are kept in."""
+NOTE = "sweep.json"
+"""The file of the folder that says what its sweep is of."""
 CHUNK = 64
 """Problems whose searches are batched together; a kill costs one such chunk."""
 
@@ -175,21 +177,15 @@ def _loaded(proposer: Proposer, task: str) -> tuple[Loaded, Verifier | None, Tas
 
 
 def check_folder(out: Path, described: Mapping[str, Any]) -> None:
-    """Refuse a folder that holds another sweep, by what is different, else note this one there.
-
-    Raises: `UserError`; `OSError` where the folder cannot be written.
-    """
-    note, here = out / "sweep.json", json.loads(json.dumps(described))
-    there = read_json(note, default={})
+    """Refuse a folder that holds another sweep, by what is different. Raises: `UserError`."""
+    here = json.loads(json.dumps(described))
+    there = read_json(out / NOTE, default={})
     for key in [*here, *there] if there else []:
         if here.get(key) != there.get(key):
             raise UserError(
                 f"{out} holds another sweep: {key} is {_shown(there.get(key))} there and "
                 f"{_shown(here.get(key))} here; name another folder by --out"
             )
-    if not there:
-        with whole_file(note) as file:
-            file.write(json.dumps(here, indent=1).encode() + b"\n")
 
 
 def _shown(value: object) -> str:
@@ -209,7 +205,11 @@ def run_cells(
     """Return, for each cell, a row a problem, kept in `cells.jsonl` as they are made.
 
     Started again, it goes on where it was. `described` says all that the rows depend on.
+    Raises: `UserError` as `check_folder`; `OSError` where the folder cannot be written.
     """
+    check_folder(out, described)
+    with whole_file(out / NOTE) as file:
+        file.write(json.dumps(described, indent=1).encode() + b"\n")
     jobs = [
         _Job(cell, tuple(sweep.problems[cell.task][start : start + CHUNK]))
         for cell in cells

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_every_prefix_is_measured_once_and_attempts_are_paths(
         for attempt in attempts:
             path = [prefixes[at] for at in attempt["prefixes"]]
             assert [prefix["steps"] for prefix in path] == [*range(len(path))]
-            for one, other in zip(path, path[1:], strict=False):
+            for one, other in pairwise(path):
                 assert other["text"].startswith(one["text"])
             if path[-1]["finished"]:
                 assert attempt["grade"] == TASK.grade(problem, path[-1]["text"])

@@ -91,7 +91,7 @@ def test_a_wrong_value_names_its_verifier_though_the_rule_would_hide_it(
     verifier = combined(small_tokenizer, rule, Says({7: wrong}), Says({7: 0.0}), Says({}))
     if rule != "last":
         verifier = combined(small_tokenizer, rule, Says({7: wrong}), Says({7: 0.0}))
-    with pytest.raises(UserError, match="verifier judge 0 gave .* problem one"):
+    with pytest.raises(UserError, match=r"verifier judge 0 gave .* problem one"):
         _ = verifier.score([ScoreRequest(PROBLEM, prefixes(small_tokenizer, 7))])
 
 
