@@ -88,9 +88,7 @@ def serve(
     json
         Print the address as one JSON object.
     """
-    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise UserError(f"{missing[0]} is missing; pip install 'system2[serve]'")
+    _check_installed()
     from system2.serve.address import bind, hosts_of, url_of
 
     _check_key(api_key)
@@ -125,6 +123,12 @@ def serve(
                 f"listening on {url} (model {called})", {"url": url, "model": called}, as_json=json
             ),
         )
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"{missing[0]} is missing; pip install 'system2[serve]'")
 
 
 def _check_key(api_key: str | None) -> None:

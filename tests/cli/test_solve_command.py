@@ -123,6 +123,21 @@ def test_a_token_verifier_guides_and_an_outcome_verifier_chooses(
             assert row["answer"] == max(stated, key=lambda node: node["value"])["answer"]
 
 
+def test_decoding_is_guided_by_one_verifier_and_judged_by_others(
+    toy_policy: LocalPolicy, asked: Path, tmp_path: Path, verifiers: dict[str, Path]
+) -> None:
+    several = [word for name in verifiers.values() for word in ("--verifier", name)]
+    more = ("--search", "beam", *several, "--verifier", "oracle", "--judge", "last", "--n", 6)
+    manifest, rows = solved(toy_policy, asked, tmp_path / "trees.jsonl", *more)
+    names = [*map(str, verifiers.values()), "oracle"]
+    assert (manifest["config"]["verifier"], manifest["config"]["judge"]) == (names, "last")
+    ended = [node for row in rows for node in row["nodes"] if node["terminal"]]
+    assert ended
+    assert all(node["value"] == float(node["grade"]) for node in ended), "the last judges these"
+    begun = [n["value"] for row in rows for n in row["nodes"][1:] if not n["terminal"]]
+    assert not {0.0, 0.5, 1.0} & set(begun)
+
+
 @pytest.mark.parametrize(
     "search",
     [
@@ -356,6 +371,11 @@ def test_what_was_begun_with_other_weights_is_begun_anew(
         (["--verifier", "OUTCOME"], "use --search best_of_n"),
         (["--search", "best_of_n", "--verifier", "OUTCOME", "--beta", "1"], "for token verifiers"),
         (["--verifier", "nowhere"], "no verifier 'nowhere'"),
+        (["--verifier", "oracle"], "use --search best_of_n"),
+        (["--search", "best_of_n", "--verifier", "optimal"], "has no exact solver"),
+        (["--verifier", "TOKEN", "--verifier", "TOKEN"], "named twice"),
+        (["--search", "beam", "--verifier", "oracle", "--beta", "1"], "for token verifiers"),
+        (["--search", "beam", "--verifier", "oracle", "--judge", "best"], "--judge"),
     ],
 )
 def test_misuse_is_named_in_one_line_and_leaves_nothing(

@@ -139,7 +139,7 @@ def test_several_tasks_and_workers_give_the_same_rows(
 def test_a_killed_sweep_goes_on_and_another_is_refused(
     toy_policy: LocalPolicy, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lists = ("--searches", "majority,best_of_n,beam", "--budgets", "100,200", "--seeds", "0,1,2")
+    lists = ("--searches", "majority,best_of_n,beam", "--budgets", "100,200", "--seeds", "0,1")
     more = (*lists, "--verifier", "oracle", "--n", 8)
     whole = swept(toy_policy, asked, tmp_path / "whole", *more)
     out = tmp_path / "killed"
@@ -155,7 +155,7 @@ def test_a_killed_sweep_goes_on_and_another_is_refused(
     assert job.returncode == -signal.SIGKILL
     assert not (out / "results.json").exists()
     kept = partial.read_bytes()
-    assert 2 < kept.count(b"\n") < 19
+    assert 2 < kept.count(b"\n") < 13
     partial.write_bytes(kept + b'{"rows": [{"torn')
     _ = capsys.readouterr()
     assert main(words(toy_policy, asked, out, *more, "--max-depth", 3)) == 2

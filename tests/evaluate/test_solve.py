@@ -14,6 +14,7 @@ from system2.engine.local import LocalPolicy
 from system2.evaluate.solve import SolveConfig, equip, solve
 from system2.search import SEARCHES
 from system2.tasks import find_task
+from system2.verify.combined import CombinedVerifier
 from system2.verify.folders import save_verifier
 from system2.verify.outcome import OutcomeVerifier
 from system2.verify.token import PlausibleGuide, TokenVerifier, VerifierGuide
@@ -239,3 +240,34 @@ def test_a_policy_is_equipped_by_the_kind_of_its_verifier(
     unguided, judge = equip(toy_policy, str(tmp_path / "outcome"))
     assert unguided.guide is None
     assert isinstance(judge, OutcomeVerifier)
+
+
+def test_several_verifiers_guide_and_judge_together(
+    toy_policy: LocalPolicy, outcome: OutcomeVerifier, tmp_path: Path
+) -> None:
+    tokenizer = toy_policy.tokenizer
+    names = [str(tmp_path / name) for name in ("token", "other", "outcome")]
+    for name in names[:2]:
+        save_verifier(Path(name), TokenVerifier(toy_policy.model, "vocab", 1), tokenizer)
+    save_verifier(tmp_path / "outcome", outcome, tokenizer)
+    guided, judge = equip(toy_policy, [names[0], names[2], "oracle"], task=TASK, judge="min")
+    assert isinstance(guided.guide, VerifierGuide)
+    assert isinstance(judge, CombinedVerifier)
+    assert (judge.names, judge.rule) == ((names[2], "oracle"), "min")
+    for wrong, named in (
+        (names[:2], "both judge tokens"),
+        (["oracle", "oracle"], "named twice"),
+        (["optimal"], "no exact solver"),
+    ):
+        with pytest.raises(UserError, match=named):
+            _ = equip(toy_policy, wrong, task=TASK)
+    with pytest.raises(UserError, match="oracle needs a task"):
+        _ = equip(toy_policy, "oracle")
+
+
+def test_an_oracle_chooses_the_right_attempt_wherever_there_is_one(
+    toy_policy: LocalPolicy, sums: list[Problem]
+) -> None:
+    _, oracle = equip(toy_policy, "oracle", task=TASK)
+    for row in rows_of(toy_policy, sums[:8], replace(SAMPLE, search="best_of_n"), verifier=oracle):
+        assert row["grade"] == any(node["grade"] for node in attempts(row))

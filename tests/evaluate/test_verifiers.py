@@ -75,7 +75,11 @@ def test_a_finished_prefix_has_its_grade(toy_policy: LocalPolicy, sums: list[Pro
     right = f"So the answer is {problem.answer}."
     assert graded(TASK, toy_policy, problem, right) == PolicyValue(4, 4)
     assert graded(TASK, toy_policy, problem, "So the answer is 19.") == PolicyValue(0, 4)
-    unknown = replace(TASK, grade=lambda problem, text: None)
+
+    def unjudged(problem: Problem, text: str) -> None:
+        del problem, text
+
+    unknown = replace(TASK, grade=unjudged)
     nobody = graded(unknown, toy_policy, problem, right)
     assert (nobody, nobody.value) == (PolicyValue(0, 0), None)
 
@@ -126,7 +130,12 @@ def test_first_lost_steps_are_found_by_perfect_values(
     toy_policy: LocalPolicy, sums: list[Problem]
 ) -> None:
     """A task in which what the first step says decides: perfect play is lost or not."""
-    solvable = replace(TASK, optimal=lambda problem, text: float(len(text) % 3 > 0 or not text))
+
+    def play(problem: Problem, text: str) -> float:
+        del problem
+        return float(len(text) % 3 > 0 or not text)
+
+    solvable = replace(TASK, optimal=play)
     rows = measured(toy_policy, solvable, sums[:30], {"v": Constant(0.5)}, CONFIG)
     for row in rows:
         for prefix in row["prefixes"]:
