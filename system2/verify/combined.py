@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias, get_args
 
 from system2.core import ScoreRequest, UserError, Verifier
 from system2.engine.tokenizer import Tokenizer
-from system2.verify.exact import completion_of, is_finished
+from system2.verify.exact import completions_of, is_finished
 
 JudgeRule: TypeAlias = Literal["product", "min", "mean", "last"]
 JUDGE_RULES: tuple[JudgeRule, ...] = get_args(JudgeRule)
@@ -88,11 +88,8 @@ class CombinedVerifier:
     def _by_stage(self, requests: Sequence[ScoreRequest]) -> list[list[float]]:
         """Ask the last about finished attempts, the others about the rest; nobody in vain."""
         ended = [
-            [
-                is_finished(completion_of(request.problem, prefix, self.tokenizer), self.tokenizer)
-                for prefix in request.prefixes
-            ]
-            for request in requests
+            [is_finished(added, self.tokenizer) for added in completions_of(one, self.tokenizer)]
+            for one in requests
         ]
         *early, last = range(len(self.verifiers))
         final = iter(_flat(self._asked(last, _part(requests, ended, of=True))))

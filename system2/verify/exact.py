@@ -87,15 +87,17 @@ def exact_verifier(name: str, task: Task | None, tokenizer: Tokenizer) -> Verifi
     return EXACT_VERIFIERS[name](task, tokenizer)
 
 
-def completion_of(problem: Problem, prefix: Tokens, tokenizer: Tokenizer) -> Tokens:
-    """Return what a prefix adds to its problem's prompt.
+def completions_of(request: ScoreRequest, tokenizer: Tokenizer) -> list[Tokens]:
+    """Return what each prefix of a request adds to its problem's prompt.
 
-    Raises: `ValueError` where it does not begin with the prompt.
+    Raises: `ValueError` where one does not begin with the prompt.
     """
-    prompt = tokenizer.prompt(problem.prompt)
-    if prefix[: len(prompt)] != prompt:
-        raise ValueError(f"a prefix of problem {problem.id} does not begin with its prompt")
-    return prefix[len(prompt) :]
+    prompt = tokenizer.prompt(request.problem.prompt) if request.prefixes else ()
+    for prefix in request.prefixes:
+        if prefix[: len(prompt)] != prompt:
+            name = request.problem.id
+            raise ValueError(f"a prefix of problem {name} does not begin with its prompt")
+    return [prefix[len(prompt) :] for prefix in request.prefixes]
 
 
 def is_finished(tokens: Tokens, tokenizer: Tokenizer) -> bool:
@@ -107,8 +109,7 @@ def _values(
     request: ScoreRequest, tokenizer: Tokenizer, value: Callable[..., float]
 ) -> list[float]:
     found: list[float] = []
-    for prefix in request.prefixes:
-        completion = completion_of(request.problem, prefix, tokenizer)
+    for completion in completions_of(request, tokenizer):
         text = tokenizer.decode(completion)
         ended = is_finished(completion, tokenizer)
         found.append(value(request.problem, text, is_finished=ended))
