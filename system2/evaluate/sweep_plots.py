@@ -52,19 +52,33 @@ def page(results: Mapping[str, Any], *, title: str = "Search at equal compute") 
     )
 
 
-def method_name(row: Row) -> str:
-    """Return what a figure calls a method: its search, and its verifier's last name if any."""
-    verifier = row["verifier"]
-    return row["search"] if verifier is None else f"{row['search']} \u00b7 {_short(verifier)}"
+def method_names(results: Mapping[str, Any]) -> Callable[[Row], str]:
+    """Return what names a row's method: its search, and of its verifier as little as tells it."""
+    verifiers = {row["verifier"] for row in results["pooled"] if row["verifier"] is not None}
+    deepest = max((name.count("/") for name in verifiers), default=0) + 1
+    short = {name: name for name in verifiers}
+    for parts in range(1, deepest + 1):
+        found = {name: _last(name, parts) for name in verifiers}
+        if len(set(found.values())) == len(found):
+            short = found
+            break
+
+    def method(row: Row) -> str:
+        verifier = row["verifier"]
+        return row["search"] if verifier is None else f"{row['search']} \u00b7 {short[verifier]}"
+
+    return method
 
 
-def _short(verifier: str) -> str:
-    return "+".join(name.rstrip("/").rpartition("/")[2] for name in verifier.split("+"))
+def _last(verifier: str, parts: int) -> str:
+    """Return the last parts of the path of each that works together."""
+    return "+".join("/".join(one.rstrip("/").split("/")[-parts:]) for one in verifier.split("+"))
 
 
 def _panels(results: Mapping[str, Any]) -> list[str]:
     """Return an SVG element a task that has a judged point."""
     found: list[str] = []
+    method_name = method_names(results)
     for task in dict.fromkeys(row["task"] for row in results["pooled"]):
         methods: dict[str, list[Row]] = {}
         for row in results["pooled"]:
@@ -98,13 +112,18 @@ def _lede(results: Mapping[str, Any]) -> str:
     if not paired:
         return f"<p class='lede'>Nothing was compared with {escape(baseline)}.</p>"
     said: list[str] = []
+    method_name = method_names(results)
+    has_several = len({row["task"] for row in paired}) > 1
     for verdict, words in (
         ("better", "clearly above"),
         ("worse", "clearly below"),
         ("no clear difference", "not clearly apart from"),
     ):
         rows = [row for row in paired if row["verdict"] == verdict]
-        listed = ", ".join(f"{method_name(row)} at {row['budget']:,}" for row in rows)
+        listed = ", ".join(
+            f"{method_name(row)} at {row['budget']:,}" + f" ({row['task']})" * has_several
+            for row in rows
+        )
         if rows:
             said.append(f"<li>{words} {escape(baseline)}: {escape(listed)}</li>")
     return f"<ul>{''.join(said)}</ul>"
@@ -113,7 +132,7 @@ def _lede(results: Mapping[str, Any]) -> str:
 def _paired(results: Mapping[str, Any]) -> str:
     columns: dict[str, Callable[[Row], str]] = {
         "task": lambda row: row["task"],
-        "method": method_name,
+        "method": method_names(results),
         "budget": lambda row: f"{row['budget']:,}",
         "tokens": lambda row: f"{row['sampled_tokens']:,.0f}",
         f"{results['baseline']}'s": lambda row: f"{row['baseline_tokens']:,.0f}",
@@ -127,7 +146,7 @@ def _paired(results: Mapping[str, Any]) -> str:
 def _pooled(results: Mapping[str, Any]) -> str:
     columns: dict[str, Callable[[Row], str]] = {
         "task": lambda row: row["task"],
-        "method": method_name,
+        "method": method_names(results),
         "budget": lambda row: f"{row['budget']:,}",
         "tokens": lambda row: f"{row['sampled_tokens']:,.0f}",
         "accuracy, %": lambda row: _share(row, "accuracy"),

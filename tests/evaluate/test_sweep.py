@@ -12,7 +12,7 @@ from system2.engine.local import LocalPolicy
 from system2.evaluate.proposer import Proposer
 from system2.evaluate.solve import SolveConfig, solve
 from system2.evaluate.sweep import Cell, Sweep, cells_of
-from system2.evaluate.sweep_plots import figure, page
+from system2.evaluate.sweep_plots import figure, method_names, page
 from system2.evaluate.sweep_results import Point, estimate, matched, pooled_values, results_of
 from system2.search import SEARCHES
 from system2.search.fill import REPEATED, fill
@@ -276,6 +276,20 @@ def test_names_cannot_break_out_of_the_page() -> None:
     results = results_of(cells, [rows for _, rows in GRID], baseline=None)
     _ = ElementTree.fromstring(figure(results))
     assert "<script" not in page(results) + figure(results)
+
+
+def test_verifiers_of_one_last_name_are_told_apart() -> None:
+    teams = [("runs/a/prm",), ("runs/b/prm",), ("runs/a/prm", "oracle")]
+    cells = [cell("beam", 64, 0, *team) for team in teams]
+    rows = [outcomes([True, False], 8)] * 3
+    results = results_of([cell("beam", 64, 0, "oracle"), *cells], [rows[0], *rows], baseline=None)
+    name = method_names(results)
+    assert [name(row) for row in results["pooled"]] == [
+        "beam \u00b7 oracle",
+        "beam \u00b7 a/prm",
+        "beam \u00b7 b/prm",
+        "beam \u00b7 a/prm+oracle",
+    ]
 
 
 def test_nothing_judged_is_no_figure_and_no_fault() -> None:
