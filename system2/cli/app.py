@@ -30,7 +30,6 @@ def build_app() -> "App":
     from system2.cli.judges import train  # the group, with what other files add to it
     from system2.cli.label import label
     from system2.cli.learn import explore
-    from system2.cli.learn import explore, train
     from system2.cli.measure import measure
     from system2.cli.models import models
     from system2.cli.problems import problems
