@@ -48,6 +48,10 @@ def interval(found: Difference) -> list[float | None]:
 RECIPES = {
     "pass_at_k": "more samples of an early checkpoint, or longer training",
     "best_of_n": "the best of N by a learned verifier, the majority, an oracle",
+    "verifier_data": "a process verifier's error, and what it is good for, by its data",
+    "search_methods": "searches under one verifier at equal tokens, and where they do not pay",
+    "mcts_best_first": "what a solved problem costs MCTS and best-first search",
+    "meta_critic": "a critic that sees what was tried, and one that does not",
     "hex_compute": "training longer, or searching more at test time, on small Hex",
 }
 """Every recipe that comes to a verdict, with what it weighs; `system2/recipes/NAME.py`."""

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from system2.cli.app import main
-from system2.recipes import best_of_n, hex_compute, pass_at_k
+from system2.recipes import (
+    best_of_n,
+    hex_compute,
+    mcts_best_first,
+    meta_critic,
+    pass_at_k,
+    search_methods,
+    verifier_data,
+)
 from system2.recipes.verdict import RECIPES, find_recipe
 
 LITTLE: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -16,6 +24,20 @@ LITTLE: dict[str, tuple[Any, dict[str, Any]]] = {
     "best_of_n": (
         best_of_n,
         {"problems": 4, "samples": 4, "policy": "tiny", "verifier": "tiny/outcome"},
+    ),
+    "verifier_data": (
+        verifier_data,
+        {"sizes": (4, 8), "measured": 4, "rollouts": 2, "problems": 4, "label_rollouts": 2}
+        | {"attempts": 2, "layout": "shared", "budget": 200},
+    ),
+    "search_methods": (
+        search_methods,
+        {"problems": 4, "budgets": (100, 200), "verifier": "optimal", "dials": {"branch": 2}},
+    ),
+    "mcts_best_first": (mcts_best_first, {"problems": 4, "budget": 200, "verifier": "optimal"}),
+    "meta_critic": (
+        meta_critic,
+        {"train": 12, "samples": 4, "problems": 4, "budgets": (100,), "adapted": 1},
     ),
     "hex_compute": (
         hex_compute,
