@@ -3,12 +3,13 @@
 from pathlib import Path
 
 _TINY = Path(__file__).parent.parent / "tiny"
+_COUNTDOWN = Path(__file__).parent.parent / "tiny_countdown"
 
 EMBEDDED = {
     "tiny": _TINY / "base",
     "tiny-amateur": _TINY / "amateur",
     "tiny-sft": _TINY / "sft_control",
-    "tiny-countdown": _TINY / "countdown",
+    "tiny-countdown": _COUNTDOWN / "base",
 }
 """Checkpoints: the embedded model, a weaker one for contrast, the control of equal compute, and
 the same model fine-tuned on Countdown, for searches."""

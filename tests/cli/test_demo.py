@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import system2
 from system2.engine.embedded import EMBEDDED, EMBEDDED_VERIFIERS
 
 SHIPPED = [*EMBEDDED.values(), *EMBEDDED_VERIFIERS.values()]
@@ -109,5 +110,8 @@ def test_a_live_verifier_is_left_to_use(
 
 
 def test_what_is_shipped_fits() -> None:
-    sizes = [p.stat().st_size for folder in SHIPPED for p in folder.rglob("*") if p.is_file()]
-    assert sum(sizes) <= 8 * 2**20
+    package = Path(system2.__file__).parent
+    for family, most in (("tiny", 8), ("tiny_countdown", 4)):
+        files = [path for path in (package / family).rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) <= most * 2**20
+        assert {package / family} <= {parent for folder in SHIPPED for parent in folder.parents}
