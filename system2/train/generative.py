@@ -19,8 +19,9 @@ from system2.core import Problem, UserError, derive_seed
 from system2.synthesise.searched import Searched
 from system2.synthesise.step_values import LabelledSolution
 from system2.train.batches import Example, TextBatch
-from system2.train.loop import FitConfig, StepReport, fit, num_steps
+from system2.train.loop import StepReport, fit, passes_over
 from system2.train.losses import next_token_loss
+from system2.train.outcome import check_both_kinds
 from system2.train.sft import example_batches
 from system2.verify.folders import policy_print
 from system2.verify.generative import GenerativeVerifier
@@ -110,12 +111,7 @@ def fit_generative_verifier(
             "--chains 0 and let it write them afterwards"
         )
     examples = verdict_examples(verifier, judged, config.seed)
-    yes = sum(example.tokens[-1] == verifier.reply.yes for example in examples)
-    if not 0 < yes < len(examples):
-        raise UserError(
-            f"{yes} of {len(examples)} graded attempts are right; both kinds are needed: "
-            "sample more (system2 solve --search sample --samples 16)"
-        )
+    check_both_kinds([example.tokens[-1] == verifier.reply.yes for example in examples])
     batches, per_epoch = example_batches(
         examples,
         verifier.tokenizer.pad,
@@ -123,15 +119,7 @@ def fit_generative_verifier(
         seed=config.seed,
         per_step=config.micro_batches,
     )
-    how = FitConfig(
-        steps=num_steps(config.epochs, per_epoch),
-        learning_rate=config.learning_rate,
-        warmup=0.1,
-        final_rate=0.0,
-        weight_decay=config.weight_decay,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-    )
+    how = passes_over(config, per_epoch)
     about = (config, policy_print(verifier.model), examples)
     return how.steps, fit(verifier, batches, _loss, how, folder=folder, about=about)
 

@@ -17,10 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from system2.core import UserError
 from system2.train.batches import planned_batches
-from system2.train.loop import FitConfig, StepReport, fit, num_steps
-from system2.train.outcome import Solution, outcome_batch
+from system2.train.loop import StepReport, fit, passes_over
+from system2.train.outcome import Solution, check_both_kinds, outcome_batch
 from system2.train.process import platt
 from system2.verify.folders import policy_print
 from system2.verify.implicit import ImplicitVerifier, described
@@ -103,12 +102,7 @@ def fit_implicit_verifier(
     last checkpoint. Raises: `UserError` where there are not both right and wrong attempts,
     or training diverges.
     """
-    num_right = sum(solution.is_right for solution in solutions)
-    if not 0 < num_right < len(solutions):
-        raise UserError(
-            f"{num_right} of {len(solutions)} graded attempts are right; both kinds are needed: "
-            "sample more (system2 solve --search sample --samples 16)"
-        )
+    check_both_kinds([solution.is_right for solution in solutions])
     batches, per_epoch = planned_batches(
         solutions,
         lambda solution: len(solution.tokens),
@@ -117,15 +111,7 @@ def fit_implicit_verifier(
         seed=config.seed,
         per_step=config.micro_batches,
     )
-    how = FitConfig(
-        steps=num_steps(config.epochs, per_epoch),
-        learning_rate=config.learning_rate,
-        warmup=0.1,
-        final_rate=0.0,
-        weight_decay=config.weight_decay,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-    )
+    how = passes_over(config, per_epoch)
     about = (config, described(verifier), policy_print(verifier.policy), solutions)
     reports = fit(verifier, batches, implicit_loss, how, folder=folder, about=about)
     return how.steps, reports

@@ -121,6 +121,51 @@ def num_steps(epochs: float, per_epoch: int) -> int:
     return max(1, round(epochs * per_epoch))
 
 
+class Passes(Protocol):
+    """What the training of every verifier says: passes over its data, and how to step."""
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the data."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak of the rate."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """As in `FitConfig`."""
+        ...
+
+    @property
+    def mixed_precision(self) -> str:
+        """As in `FitConfig`."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the order of the data, and of every step."""
+        ...
+
+
+def passes_over(config: Passes, per_epoch: int, *, final_rate: float = 0.0) -> FitConfig:
+    """Return how to step through passes: 10% warm-up, then a cosine to `final_rate`.
+
+    Raises: `UserError` on a value out of its range.
+    """
+    return FitConfig(
+        steps=num_steps(config.epochs, per_epoch),
+        learning_rate=config.learning_rate,
+        warmup=0.1,
+        final_rate=final_rate,
+        weight_decay=config.weight_decay,
+        mixed_precision=config.mixed_precision,
+        seed=config.seed,
+    )
+
+
 def fit(
     model: nn.Module,
     batches: Callable[[int], Sequence[Batch]],

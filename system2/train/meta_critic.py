@@ -23,7 +23,7 @@ from torch import Tensor
 from system2.core import Tokens, UserError, derive_seed
 from system2.synthesise.searched import Found, Searched
 from system2.train.batches import planned_batches
-from system2.train.loop import FitConfig, StepReport, fit, num_steps
+from system2.train.loop import StepReport, fit, passes_over
 from system2.train.losses import value_loss
 from system2.train.placed import PlacedBatch, PlacedText, placed_batch
 from system2.verify.folders import policy_print
@@ -126,15 +126,7 @@ def fit_meta_critic(
         seed=config.seed,
         per_step=config.micro_batches,
     )
-    how = FitConfig(
-        steps=num_steps(config.epochs, per_epoch),
-        learning_rate=config.learning_rate,
-        warmup=0.1,
-        final_rate=0.0,
-        weight_decay=config.weight_decay,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-    )
+    how = passes_over(config, per_epoch)
     about = (config, described(critic), policy_print(critic.policy), texts)
     return how.steps, fit(critic, batches, critic_loss, how, folder=folder, about=about)
 

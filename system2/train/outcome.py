@@ -21,7 +21,7 @@ from system2.engine.model import LanguageModel
 from system2.engine.tokenizer import Tokenizer
 from system2.store import problem_of
 from system2.train.batches import Example, TextBatch, planned_batches, text_batch
-from system2.train.loop import FitConfig, StepReport, fit, num_steps
+from system2.train.loop import StepReport, fit, passes_over
 from system2.train.losses import outcome_loss
 from system2.verify.folders import policy_print
 from system2.verify.outcome import OutcomeVerifier
@@ -116,6 +116,16 @@ def verifier_loss(verifier: OutcomeVerifier, batch: OutcomeBatch) -> Float[Tenso
     return outcome_loss(verifier(batch.text.tokens), batch.text.is_target, batch.is_right)
 
 
+def check_both_kinds(grades: Sequence[bool]) -> None:
+    """Raise `UserError` unless there are both right and wrong attempts to learn from."""
+    num_right = sum(grades)
+    if not 0 < num_right < len(grades):
+        raise UserError(
+            f"{num_right} of {len(grades)} graded attempts are right; both kinds are needed: "
+            "sample more (system2 solve --search sample --samples 16)"
+        )
+
+
 def fit_outcome_verifier(
     policy: LanguageModel,
     solutions: Sequence[Solution],
@@ -129,12 +139,7 @@ def fit_outcome_verifier(
     last checkpoint. Raises: `UserError` where there are not both right and wrong solutions,
     or training diverges.
     """
-    num_right = sum(solution.is_right for solution in solutions)
-    if not 0 < num_right < len(solutions):
-        raise UserError(
-            f"{num_right} of {len(solutions)} graded attempts are right; both kinds are needed: "
-            "sample more (system2 solve --search sample --samples 16)"
-        )
+    check_both_kinds([solution.is_right for solution in solutions])
     batches, per_epoch = planned_batches(
         solutions,
         lambda solution: len(solution.tokens),
@@ -144,15 +149,7 @@ def fit_outcome_verifier(
         per_step=config.micro_batches,
     )
     verifier = OutcomeVerifier(policy, config.num_adapted)
-    how = FitConfig(
-        steps=num_steps(config.epochs, per_epoch),
-        learning_rate=config.learning_rate,
-        warmup=0.1,
-        final_rate=0.0,
-        weight_decay=config.weight_decay,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-    )
+    how = passes_over(config, per_epoch)
     about = (config, policy_print(policy), solutions)
     reports = fit(verifier, batches, verifier_loss, how, folder=folder, about=about)
     return verifier, how.steps, reports

@@ -28,7 +28,7 @@ from system2.engine.tokenizer import Tokenizer
 from system2.synthesise.conversations import conversation
 from system2.synthesise.step_values import LabelledSolution
 from system2.train.batches import planned_batches
-from system2.train.loop import FitConfig, StepReport, fit, num_steps
+from system2.train.loop import StepReport, fit, passes_over
 from system2.train.losses import value_loss
 from system2.verify.folders import policy_print
 from system2.verify.process import Aggregation, Calibration, ProcessLayout, ProcessVerifier
@@ -230,15 +230,7 @@ def fit_process_verifier(
         step_stop=config.step_stop,
         aggregation=config.aggregation,
     )
-    how = FitConfig(
-        steps=num_steps(config.epochs, per_epoch),
-        learning_rate=config.learning_rate,
-        warmup=0.1,
-        final_rate=0.0,
-        weight_decay=config.weight_decay,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-    )
+    how = passes_over(config, per_epoch)
     about = (config, policy_print(policy), texts)
     reports = fit(verifier, batches, verifier_loss, how, folder=folder, about=about)
     return verifier, how.steps, reports

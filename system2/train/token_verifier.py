@@ -10,7 +10,7 @@ from pathlib import Path
 
 from system2.engine.model import LanguageModel
 from system2.synthesise.pairs import PairRow
-from system2.train.loop import FitConfig, StepReport, fit, num_steps
+from system2.train.loop import StepReport, fit, passes_over
 from system2.train.pairs import Weighting, pair_batches, verifier_loss
 from system2.verify.folders import policy_print
 from system2.verify.token import Layout, TokenVerifier
@@ -58,15 +58,7 @@ def fit_token_verifier(
         weighting=config.weighting,
     )
     verifier = TokenVerifier(policy, config.layout, config.num_adapted)
-    how = FitConfig(
-        steps=num_steps(config.epochs, per_epoch),
-        learning_rate=config.learning_rate,
-        warmup=0.1,
-        final_rate=config.final_rate,
-        weight_decay=config.weight_decay,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-    )
+    how = passes_over(config, per_epoch, final_rate=config.final_rate)
     about = (config, policy_print(policy), rows)
     reports = fit(verifier, batches, verifier_loss, how, folder=folder, about=about)
     return verifier, how.steps, reports

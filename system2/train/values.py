@@ -23,7 +23,7 @@ from system2.core import UserError
 from system2.synthesise.searched import StepTree
 from system2.synthesise.td_targets import td_returns
 from system2.train.batches import planned_batches
-from system2.train.loop import FitConfig, StepReport, fit, num_steps
+from system2.train.loop import StepReport, fit, passes_over
 from system2.train.losses import expectile_loss
 from system2.train.placed import PlacedBatch, PlacedText, placed_batch
 from system2.verify.folders import policy_print
@@ -195,15 +195,7 @@ def _fit_round(
         seed=config.seed + number,
         per_step=config.micro_batches,
     )
-    how = FitConfig(
-        steps=num_steps(config.epochs, per_epoch),
-        learning_rate=config.learning_rate,
-        warmup=0.1,
-        final_rate=0.0,
-        weight_decay=config.weight_decay,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-    )
+    how = passes_over(config, per_epoch)
 
     def loss(model: ProcessVerifier, batch: PlacedBatch) -> Float[Tensor, ""]:
         return regression_loss(model, batch, config.expectile)
