@@ -304,7 +304,7 @@ def killed(*what, **how):
             os.kill(os.getpid(), signal.SIGKILL)
 
 token_verifier.fit = killed
-token_verifier.FitConfig = partial(loop.FitConfig, save_every_s=0.0)
+loop.FitConfig = partial(loop.FitConfig, save_every_s=0.0)
 sys.exit(main(sys.argv[1:]))
 """
     done = subprocess.run([sys.executable, "-c", script, *words], timeout=200)
