@@ -1,11 +1,15 @@
-"""What several tests play with: random models, verifiers and prompts; whether a process lives."""
+"""What several tests play with: random models, verifiers, prompts; commands; whether one lives."""
 
+import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
+from system2.cli.app import main
 from system2.core import Tokens
 from system2.engine.model import LanguageModel, ModelConfig, initialise
 from system2.verify.token import Layout, TokenVerifier
@@ -53,3 +57,25 @@ def is_alive(process: int) -> bool:
         return False
     state = Path(f"/proc/{process}/stat")
     return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def given(words: list[str], more: list[str]) -> list[str]:
+    """Return a command's words with options added, or given another value."""
+    words = list(words)
+    for name, value in zip(more[::2], more[1::2], strict=True):
+        at = words.index(name) if name in words else len(words)
+        words[at : at + 2] = [name, value]
+    return words
+
+
+def last_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def assert_refused(words: list[str], capsys: pytest.CaptureFixture[str], *named: str) -> None:
+    """Assert that a command ends in one line that holds the names."""
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("system2: error: ")
+    for name in named:
+        assert name in line

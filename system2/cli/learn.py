@@ -10,12 +10,15 @@ from cyclopts import App, Parameter
 from system2.cli.options import (
     Adapted,
     Count,
+    DataOrder,
+    Epochs,
     Json,
     MicroBatches,
     MicroTokens,
     NonNegative,
     NumProblems,
     PartOf,
+    Rate,
     Share,
 )
 from system2.cli.solve import problems_of, taken_up, traces_of
@@ -207,14 +210,14 @@ def token_verifier(
     policy: str = "tiny",
     layout: Literal["separate", "shared", "vocab"] = "shared",
     adapted: Adapted = 1,
-    epochs: float = 2.0,
-    learning_rate: float = 2e-5,
+    epochs: Epochs = 2.0,
+    learning_rate: Rate = 2e-5,
     micro_batches: MicroBatches = 4,
     max_tokens: MicroTokens = 4096,
     weighting: Literal["equal", "gap"] = "equal",
     alpha: Share = 0.1,
     beta: NonNegative = 0.25,
-    seed: int = 42,
+    seed: DataOrder = 42,
     json: Json = False,
 ) -> None:
     """Train an LLM2 token verifier on pairs; the folder is then a --verifier.
@@ -234,18 +237,12 @@ def token_verifier(
     layout
         separate (a full second model), shared (a head on the policy's trunk), vocab (a
         vocabulary head: the cheapest).
-    epochs
-        Passes over the pairs.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
     weighting
         gap weighs a pair by how far apart its tokens' qualities are.
     alpha
         Written into the folder as the setting to decode with.
     beta
         Likewise.
-    seed
-        The order of the data.
     """
     from system2.store import make_manifest
     from system2.synthesise.pairs import read_pairs
@@ -289,7 +286,7 @@ def sft(
     policy: str = "tiny",
     split: PartOf = "train",
     n: Count | None = None,
-    epochs: float = 1.0,
+    epochs: Epochs = 1.0,
     learning_rate: float = 1e-5,
     micro_batches: MicroBatches = 1,
     max_tokens: MicroTokens = 2048,
@@ -312,8 +309,6 @@ def sft(
         Where to start: tiny, a checkpoint folder, or hub:NAME.
     n
         How many problems at most (default: 10,000 of a task, all of a file).
-    epochs
-        Passes over them.
     learning_rate
         Its peak; 10% warm-up, then a cosine to a twentieth.
     seed

@@ -51,6 +51,20 @@ MicroBatches: TypeAlias = Annotated[Count, Parameter(help="Micro-batches an opti
 MicroTokens: TypeAlias = Annotated[
     Count, Parameter(help="Padded tokens a micro-batch: lower it if memory runs out.")
 ]
+Epochs: TypeAlias = Annotated[float, Parameter(help="Passes over the data.")]
+Rate: TypeAlias = Annotated[
+    float,
+    Parameter(
+        "--learning-rate",
+        help="Its peak; 10% warm-up, then a cosine to zero. Some 1e-3 is for a policy of a "
+        "million weights, 1e-5 for one of billions.",
+    ),
+]
+DataOrder: TypeAlias = Annotated[int, Parameter("--seed", help="The order of the data.")]
+Second: TypeAlias = Annotated[
+    Literal["shared", "separate"],
+    Parameter(help="shared (a head on the policy's trunk) or separate (a full second model)."),
+]
 Verifiers: TypeAlias = Annotated[tuple[str, ...], Parameter("--verifier", negative=())]
 """The names of verifiers; each command says what they do in it."""
 Judge: TypeAlias = Annotated[

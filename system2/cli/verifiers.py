@@ -12,10 +12,14 @@ from system2.cli.learn import train
 from system2.cli.options import (
     Adapted,
     Count,
+    DataOrder,
+    Epochs,
     Json,
     MicroBatches,
     MicroTokens,
     NonNegative,
+    Rate,
+    Second,
     Share,
 )
 from system2.cli.terminal import warn
@@ -50,13 +54,13 @@ def value_verifier(
     expectile: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.5,
     backup: Literal["mean", "max"] = "mean",
     rounds: CountOrZero = 1,
-    layout: Literal["shared", "separate"] = "shared",
+    layout: Second = "shared",
     adapted: Adapted = 1,
-    epochs: float = 2.0,
-    learning_rate: float = 3e-4,
+    epochs: Epochs = 2.0,
+    learning_rate: Rate = 3e-4,
     micro_batches: MicroBatches = 1,
     max_tokens: MicroTokens = 4096,
-    seed: int = 42,
+    seed: DataOrder = 42,
     json: Json = False,
 ) -> None:
     """Train a verifier of steps on searches, by TD(lambda); it is then used as a process verifier.
@@ -81,15 +85,7 @@ def value_verifier(
     backup
         What a prefix is worth to the one before: the mean of its next steps, or the best.
     rounds
-        Passes with its own values as targets, after one without.
-    layout
-        shared (a head on the policy's trunk) or separate (a full second model).
-    epochs
-        Passes over the trees in a round.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
-    seed
-        The order of the data.
+        Rounds with its own values as targets, after one without; each makes --epochs passes.
     """
     from system2.engine.steps import StepEnds
     from system2.store import make_manifest
@@ -134,11 +130,11 @@ def implicit_verifier(
     policy: str = "tiny",
     beta: Annotated[NonNegative, Parameter(validator=Number(gt=0))] = 0.05,
     adapted: Adapted = 1,
-    epochs: float = 2.0,
-    learning_rate: float = 3e-4,
+    epochs: Epochs = 2.0,
+    learning_rate: Rate = 3e-4,
     micro_batches: MicroBatches = 1,
     max_tokens: MicroTokens = 4096,
-    seed: int = 42,
+    seed: DataOrder = 42,
     json: Json = False,
 ) -> None:
     """Train a verifier of steps on grades of whole attempts alone (an implicit PRM).
@@ -158,12 +154,6 @@ def implicit_verifier(
         The policy whose attempts it will judge: tiny, a checkpoint folder, or hub:NAME.
     beta
         The weight of the log-ratio of likelihoods.
-    epochs
-        Passes over the attempts.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
-    seed
-        The order of the data.
     """
     from system2.store import make_manifest
     from system2.train.implicit import ImplicitFit, calibrated, fit_implicit_verifier
@@ -198,13 +188,13 @@ def meta_critic(
     policy: str = "tiny",
     tried: Literal["wrong", "all", "none"] = "wrong",
     orders: Count = 4,
-    layout: Literal["shared", "separate"] = "shared",
+    layout: Second = "shared",
     adapted: Adapted = 1,
-    epochs: float = 2.0,
-    learning_rate: float = 3e-4,
+    epochs: Epochs = 2.0,
+    learning_rate: Rate = 3e-4,
     micro_batches: MicroBatches = 1,
     max_tokens: MicroTokens = 4096,
-    seed: int = 42,
+    seed: DataOrder = 42,
     json: Json = False,
 ) -> None:
     """Train a verifier of steps that is shown what was tried before; the --verifier of meta.
@@ -227,14 +217,6 @@ def meta_critic(
         none: a plain critic, to compare with.
     orders
         Orders in which each tree's attempts are taken: as found, then shuffled.
-    layout
-        shared (a head on the policy's trunk) or separate (a full second model).
-    epochs
-        Passes over the attempts.
-    learning_rate
-        Its peak; 10% warm-up, then a cosine to zero.
-    seed
-        The order of the data.
     """
     from system2.store import make_manifest
     from system2.train.meta_critic import CriticFit, all_texts, fit_meta_critic

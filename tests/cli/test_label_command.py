@@ -6,27 +6,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from system2.cli.app import main
-from system2.core import Problem
 from system2.engine.local import LocalPolicy
-from system2.store import manifest_path, problem_row, read_jsonl, write_jsonl
+from system2.store import manifest_path, read_jsonl
 from system2.synthesise.prm_formats import read_labels, write_labels
 from system2.verify.folders import load_verifier
 from system2.verify.process import Calibration, ProcessVerifier
+from tests.toys import assert_refused, given, last_json
 
 SMALL = ("--attempts", 3, "--rollouts", 4, "--max-tokens", 24)
-
-
-@pytest.fixture(scope="module")
-def asked(sums: list[Problem], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of all of the sums."""
-    path = tmp_path_factory.mktemp("asked") / "asked.jsonl"
-    _ = write_jsonl(path, map(problem_row, sums))
-    return path
 
 
 def label_words(policy: LocalPolicy, asked: Path, out: Path, *more: object) -> list[str]:
@@ -45,18 +36,6 @@ def labels(toy_policy: LocalPolicy, asked: Path) -> Path:
     out = asked.parent / "labels.jsonl"
     assert main(label_words(toy_policy, asked, out)) == 0
     return out
-
-
-def last_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def assert_refused(words: list[str], capsys: pytest.CaptureFixture[str], *named: str) -> None:
-    assert main(words) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("system2: error: ")
-    for name in named:
-        assert name in line
 
 
 def test_labels_are_the_contracts(
@@ -123,10 +102,7 @@ def test_wrong_labelling_is_named_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = label_words(toy_policy, asked, tmp_path / "out" / "labels.jsonl")
-    for name, value in zip(more[::2], more[1::2], strict=True):
-        at = words.index(name) if name in words else len(words)
-        words[at : at + 2] = [name, value]
-    assert_refused(words, capsys, named)
+    assert_refused(given(words, more), capsys, named)
     assert not (tmp_path / "out").exists()
 
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,6 +21,7 @@ from system2.train.token_verifier import VerifierFit, fit_token_verifier
 from system2.verify.folders import load_verifier
 from system2.verify.outcome import OutcomeVerifier
 from system2.verify.token import TokenVerifier
+from tests.toys import assert_refused, given, last_json
 
 SMALL = ("--positions", 3, "--rollouts", 4, "--max-tokens", 20)
 
@@ -70,28 +70,6 @@ def train_words(
     given = [*([data] if data is not None else []), "--policy", policy.tokenizer.folder]
     small = ["--max-tokens", 512, "--micro-batches", 1, "--learning-rate", 1e-2]
     return ["train", kind, *map(str, (*given, "--out", out, *small, *more))]
-
-
-def given(words: list[str], more: list[str]) -> list[str]:
-    """Return a command's words with options added, or given another value."""
-    words = list(words)
-    for name, value in zip(more[::2], more[1::2], strict=True):
-        at = words.index(name) if name in words else len(words)
-        words[at : at + 2] = [name, value]
-    return words
-
-
-def last_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def assert_refused(words: list[str], capsys: pytest.CaptureFixture[str], *named: str) -> None:
-    """Assert that a command ends in one line that holds the names."""
-    assert main(words) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("system2: error: ")
-    for name in named:
-        assert name in line
 
 
 def tensors_of(folder: Path) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import torch
 from system2.cli.app import main
 from system2.core import Problem
 from system2.engine.local import LocalPolicy
-from system2.store import problem_row, read_trees, write_jsonl
+from system2.store import read_trees
 from system2.verify.folders import save_verifier
 from system2.verify.outcome import OutcomeVerifier
 from system2.verify.token import TokenVerifier
@@ -24,14 +24,6 @@ ROW = {
     *("problem", "seed", "nodes", "answer", "grade", "sampled_tokens"),
     *("positions_requested", "positions_computed"),
 }
-
-
-@pytest.fixture
-def asked(sums: list[Problem], tmp_path: Path) -> Path:
-    """A file of all the sums."""
-    path = tmp_path / "asked.jsonl"
-    _ = write_jsonl(path, map(problem_row, sums))
-    return path
 
 
 @pytest.fixture
